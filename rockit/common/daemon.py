@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of a daemon: config, lock, state folder, device, remote object, signals, and an end within three seconds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Protocol, TypeVar
+
+from rockit.common import config as configs
+from rockit.common import registry
+from rockit.common.daemonconfig import DaemonConfig, state_directory
+from rockit.common.device import software_version
+from rockit.common.errors import CONFIG_ERROR, USAGE_ERROR, ConfigError, StartError
+from rockit.common.lock import InstanceLock
+from rockit.common.log import Log
+from rockit.common.remote.server import Server
+from rockit.common.sdnotify import Notifier
+
+C = TypeVar("C", bound=DaemonConfig)
+GRACE = 2.5
+"""How long the device has to reach its safe state when the daemon is told to stop, s."""
+OBSERVATORY_LOG = "observatory_log"
+"""Name in the registry of the daemon that keeps the observatory's log, where there is one."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a device gets from its daemon. `stop` is set when the daemon ends; `beat` feeds the watchdog."""
+
+    config_name: str
+    state: Path
+    stop: threading.Event
+    log: Log
+    beat: Callable[[], None]
+
+
+class Device(Protocol):
+    """What a daemon runs."""
+
+    @property
+    def service(self) -> object:
+        """The remote object."""
+        ...
+
+    def start(self) -> None:
+        """Begin to poll."""
+        ...
+
+    def end(self, deadline: float) -> bool:
+        """`stop` is set: be in the safe state by `deadline` (monotonic). False when the port hangs."""
+        ...
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+
+
+def main(
+    name: str,
+    cls: type[C],
+    build: Callable[[C, Context, Callable[[], dict[str, int]]], Device],
+    arguments: list[str] | None = None,
+) -> NoReturn:
+    """Entry point of a daemon: parse, check, run, exit."""
+    parser = _Parser(prog=name, description=f"{name}: owns one device's port and serves it as a remote object.")
+    parser.add_argument("config_file", nargs="?", metavar="CONFIG", help=f"config file, or its name in /etc/{name}")
+    parser.add_argument("-c", "--config", help="the same, as an option")
+    parser.add_argument("--check", metavar="FILE", help="only check this config file; exit 0 or 78")
+    parser.add_argument("--version", action="version", version=f"{name} {software_version()}")
+    options = parser.parse_args(arguments)
+    try:
+        if options.check:
+            configs.load(options.check, cls)
+            print(f"{options.check}: valid")  # noqa: T201
+            sys.exit(0)
+        positional = options.config_file is not None
+        path = configs.find(name, options.config_file or options.config, positional=positional)
+        sys.exit(_run(name, path, configs.load(path, cls), build))
+    except ConfigError as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(CONFIG_ERROR)
+    except StartError as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable[[], dict[str, int]]], Device]) -> int:
+    log = Log(config.log_name, journal="JOURNAL_STREAM" in os.environ)
+    stop = threading.Event()
+    notifier = Notifier()
+    address = config.address()
+    folder = state_directory(config)
+    lock = InstanceLock(folder / "lock", config.daemon)
+    started = time.monotonic()
+    servers: list[Server] = []
+
+    def counters() -> dict[str, int]:
+        served = {**servers[0].counters, "clients": servers[0].clients} if servers else {}
+        return {"uptime": int(time.monotonic() - started), **served, **log.counters}
+
+    try:
+        device = build(config, Context(path.stem, folder, stop, log, notifier.beat), counters)
+    except OSError as error:
+        raise StartError(f"cannot read the state in {folder}: {error}; correct its owner and mode") from None
+    server = Server(device.service, address.object_id, address.host, address.port, log)
+    servers.append(server)
+
+    def end(_signal: int, _frame: object) -> None:
+        stop.set()
+        server.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+    if OBSERVATORY_LOG in registry.registry().daemons:
+        log.forward_to(registry.find(OBSERVATORY_LOG))
+    log.info(f"{name} {software_version()} serves {address.uri} with {path}")
+    device.start()
+    notifier.ready(f"serving {address.uri}")
+    server.run()
+    stop.set()
+    notifier.stopping()
+    clean = device.end(time.monotonic() + GRACE)
+    log.info("stopped" if clean else "stopped; the port hung, and the device was left as it is")
+    lock.release()
+    sys.stdout.flush()
+    # A thread that is stuck in a port must not keep the process: everything of ours is closed and written by now.
+    os._exit(0)

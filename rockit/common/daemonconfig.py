@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The config keys that every daemon has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from rockit.common import registry
+from rockit.common.errors import ConfigError
+from rockit.common.who import plain_address
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
+class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who a daemon is, who may command it, where it keeps its state."""
+
+    daemon: str
+    log_name: Annotated[str, msgspec.Meta(min_length=1)]
+    control_machines: list[str] | None = None
+    query_delay: Seconds = 10.0
+    state_directory: str | None = None
+    # Reserved keys: they come with later versions. Only null is taken, so that nobody relies on what is not there.
+    history: None = None
+    alarms: None = None
+    notify: None = None
+    metrics: None = None
+    tls: None = None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Names that the registry does not know."""
+        yield from unknown_daemon("daemon", self.daemon)
+        for index, name in enumerate(self.control_machines or []):
+            known = registry.registry().machines
+            if name not in known:
+                yield f"control_machines[{index}]", registry.unknown("machine", name, known)
+
+    def address(self) -> registry.Daemon[object]:
+        """Where this daemon listens, by the registry."""
+        return registry.find(self.daemon)
+
+    def allowed(self) -> frozenset[str]:
+        """Addresses that may give commands: those of `control_machines`; without that key, this machine alone.
+
+        Who calls a daemon of the same machine at an outer address of it comes from that address and not from 127.0.0.1.
+        """
+        if self.control_machines is None:
+            addresses = {"127.0.0.1", "::1", *registry.addresses([self.address().machine])}
+        else:
+            addresses = registry.addresses(self.control_machines)
+        return frozenset(plain_address(address) for address in addresses)
+
+
+def unknown_daemon(key: str, name: str | None) -> Iterator[tuple[str, str]]:
+    """The problem with a daemon's name, if there is one."""
+    if name is None:
+        return
+    known = registry.registry().daemons
+    if name not in known:
+        yield key, registry.unknown("daemon", name, known)
+
+
+def state_directory(config: DaemonConfig) -> Path:
+    """Where this daemon keeps what must survive: as configured, else `/var/lib/rockit/<daemon>`.
+
+    A user who may not write there (a run from a clone) gets a folder of their own. Raises ConfigError when the
+    configured folder cannot be made.
+    """
+    import os
+
+    if config.state_directory is not None:
+        wanted = [Path(config.state_directory)]
+    else:
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        wanted = [Path("/var/lib/rockit") / config.daemon, Path(home) / "rockit" / config.daemon]
+    why = ""
+    for folder in wanted:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"{folder} cannot be made: {error.strerror}"
+            continue
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        why = f"{folder} is not writable by user id {os.geteuid()}"
+    raise ConfigError("state_directory", [f"{why}; name a folder that is, or correct its owner"])

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What a type checker knows of the packaged registry; a test holds it against daemons.json.
+# For a name of your own site: `registry.Daemon[ChillerClient]`, or plain `daemons.my_chiller` and an untyped client.
+from rockit.chiller.client import Client as ChillerClient
+from rockit.common.registry import Daemon
+from rockit.common.remote.client import UntypedClient
+
+clasp_chiller: Daemon[ChillerClient]
+
+def __getattr__(name: str) -> Daemon[UntypedClient]: ...

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values that know when they were true. Ages are monotonic; wall time is for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A value and when it was read (monotonic s)."""
+
+    value: Any
+    time: float
+
+
+class Samples:
+    """The newest sample of each key. Immutable: `merged` gives a new one, so that readers need no lock."""
+
+    __slots__ = ("_samples",)
+
+    def __init__(self, samples: Mapping[str, Sample] | None = None) -> None:
+        self._samples = dict(samples or {})
+
+    def merged(self, values: Mapping[str, Any], now: float) -> Samples:
+        """These samples with `values`, read at `now`, in place of the older ones."""
+        return Samples({**self._samples, **{key: Sample(value, now) for key, value in values.items()}})
+
+    def fresh(self, key: str, now: float, maximum_age: float) -> Any | None:
+        """The value, or None when it was never read or is older than `maximum_age` s."""
+        sample = self._samples.get(key)
+        return None if sample is None or now - sample.time > maximum_age else sample.value
+
+    def all_fresh(self, keys: Iterable[str], now: float, maximum_age: float) -> dict[str, Any]:
+        """Those of `keys` whose value is fresh."""
+        found = {key: self.fresh(key, now, maximum_age) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def utc_text(when: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ`, as rockit writes times."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc_now() -> datetime:
+    """Now, in UTC, for people and for state that must survive a restart."""
+    return datetime.now(UTC)

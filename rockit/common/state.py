@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A small file that holds what a daemon must know after a restart: always whole, whenever the power goes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class StateFile(Generic[T]):
+    """One value of type `kind` (a msgspec.Struct, as a rule) in a JSON file.
+
+    One process writes a file, one thread at a time; anybody may read it at any time. `problem` is a sentence for
+    the log after a `load` that found something it could not use, else None.
+    """
+
+    def __init__(self, path: str | Path, kind: type[T]) -> None:
+        self.path = Path(path)
+        self.problem: str | None = None
+        self._kind = kind
+        # One fixed name: a process that is killed leaves at most one such file, and the next save takes it over.
+        self._unfinished = self.path.with_name(f".{self.path.name}.new")
+
+    def load(self) -> T | None:
+        """The value; None where there is no file, or none that can be understood.
+
+        The latter is kept beside as `<name>.corrupt-<UTC stamp>`, and `problem` says so. Keys that this version does
+        not know are passed over. Raises OSError where there is a file and it cannot be read: going on without
+        it would end in overwriting it.
+        """
+        self.problem = None
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return msgspec.json.decode(data, type=self._kind)
+        # A text that is no UTF-8 is a ValueError, one that is nested too deeply a RecursionError.
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            reason = str(error)
+        self.problem = f"{self.path} does not hold what it should ({reason}); {self._set_aside()}"
+        return None
+
+    def save(self, value: T) -> bool:
+        """Put `value` in the place of what is there; False where the file says just that already.
+
+        The file is either the old or the new one, whole, at every moment. When this returns, the new one is on disk.
+        Mode 0640. Raises OSError (disk full, no permission): the old file is untouched. Raises ValueError for a
+        value that would not load again, such as NaN, which JSON does not have.
+        """
+        data = msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+        try:
+            msgspec.json.decode(data, type=self._kind)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"{self.path} would not load again: {error}") from None
+        with suppress(OSError):  # not there or not readable: then it is written
+            if self.path.read_bytes() == data:
+                return False
+        try:
+            self._write(data)
+            os.replace(self._unfinished, self.path)
+        except BaseException:
+            with suppress(OSError):
+                self._unfinished.unlink()
+            raise
+        self._sync_folder()
+        return True
+
+    def _write(self, data: bytes) -> None:
+        self._unfinished.unlink(missing_ok=True)
+        handle = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            os.fchmod(handle, 0o640)  # whatever the umask
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _sync_folder(self) -> None:
+        """Only then has the new name reached the disk too."""
+        handle = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _set_aside(self) -> str:
+        """Move the file out of the way without losing an earlier one; say in words what became of it."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = f"{self.path.name}.corrupt-{stamp}"
+        number = 1
+        while (aside := self.path.with_name(name if number == 1 else f"{name}-{number}")).exists():
+            number += 1
+        try:
+            os.rename(self.path, aside)
+        except OSError as error:
+            return f"it could not be set aside either ({error.strerror}), and this start goes on without it"
+        return f"it was set aside as {aside.name}, and this start goes on without it"

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A line: one port, one codec, one question at a time, and never an answer to another question.
+
+Used by one thread. Other threads read `counters` only.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from rockit.common.framing import Damage, Damaged, Decoder, Request
+from rockit.common.transport import NoAnswer, PortLost, Stopped
+from rockit.common.transport.serialport import lost_problem, open_port
+from rockit.common.transport.settings import LineSettings
+
+F = TypeVar("F")
+TICK = 0.1
+"""How long one read waits, s: the most that a stop has to wait for a reader."""
+QUIET = 0.1
+"""After an answer failed to come, the line must be silent for so long before the next request, s."""
+AFTER_DAMAGE = 0.5
+"""When a damaged frame came, it was most likely the answer: what else may come has so long, s."""
+
+
+class Line(Generic[F]):
+    """Carries `Request`s to a device and brings back the frame that matches.
+
+    A port that fails raises PortLost. An answer that does not come, or comes damaged, raises NoAnswer after at most
+    `settings.timeout`. Everything that was received and not believed is counted: `late` (answers a question that was
+    given up), `doubled` (answers the question before, again), `foreign` (answers nothing we asked), and the kinds of
+    `Damage`; `timeouts` counts answers that never came.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        settings: LineSettings,
+        decoder: Callable[[], Decoder[F]],
+        stop: threading.Event,
+        note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.where = where
+        self.settings = settings
+        self.counters: Counter[str] = Counter()
+        self._new_decoder = decoder
+        self._decoder = decoder()
+        self._stop = stop
+        self._note = note
+        self._noted: set[str] = set()
+        self._clock = clock
+        self._port: Any = None
+        self._answered: Request[F] | None = None
+        self._given_up: deque[Request[F]] = deque(maxlen=16)
+        self._free_at = 0.0
+        self._unsettled = False
+        self._deadline: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the port is open."""
+        return self._port is not None
+
+    def open(self) -> None:
+        """Open the port. Raises PortLost."""
+        self.close()
+        self._port = open_port(self.where, self.settings, self._note_once)
+        self._decoder = self._new_decoder()
+        self._unsettled = True
+
+    def close(self) -> None:
+        """Close the port; never waits for bytes that a hung port would not take."""
+        port, self._port = self._port, None
+        if port is None:
+            return
+        try:
+            port.reset_output_buffer()  # closing a tty waits up to 30 s for its output otherwise
+            port.close()
+        except (OSError, TypeError):  # pyserial: TypeError when the descriptor is gone already
+            self.counters["close_failed"] += 1
+
+    def finish_by(self, deadline: float) -> None:
+        """From now on the daemon is stopping: requests go on until `deadline` (monotonic), with short pauses."""
+        self._deadline = deadline
+
+    def rest(self, seconds: float) -> None:
+        """The next request waits this long at least: the device needs the time."""
+        self._free_at = max(self._free_at, self._clock() + seconds)
+
+    def exchange(self, request: Request[F]) -> F:
+        """Send a request, return its answer. Raises PortLost, NoAnswer, or Stopped when the daemon is stopping."""
+        self._pause()
+        try:
+            self._drain()
+            self.counters["requests"] += 1
+            self._await_room()
+            written = self._port.write(request.data)
+        except (OSError, TypeError, AttributeError) as error:
+            raise self._lost(error) from None
+        if written is not None and written != len(request.data):
+            raise self._lost(OSError("the port took only a part of the request"))
+        return self._await(request)
+
+    def _await_room(self) -> None:
+        """Wait until the port takes bytes: pyserial's write asks again without a pause while flow control holds it."""
+        try:
+            descriptor = self._port.fileno()
+        except (OSError, ValueError, AttributeError):
+            return  # a port without one has no flow control either
+        until = self._clock() + self.settings.timeout
+        while not select.select([], [descriptor], [], TICK)[1]:
+            self._check_stop()
+            if self._clock() >= until:
+                raise OSError("write timeout")
+
+    def _await(self, request: Request[F]) -> F:
+        deadline = self._clock() + self.settings.timeout
+        if self._deadline is not None:
+            deadline = min(deadline, self._deadline)
+        damaged: Damage | None = None
+        while True:
+            now = self._clock()
+            if now >= deadline:
+                return self._give_up(request, damaged)
+            self._check_stop()
+            data = self._read(min(TICK, deadline - now))
+            frames = self._decoder.feed(data) if data else []
+            for position, frame in enumerate(frames):
+                if not isinstance(frame, Damaged) and request.matches(frame):
+                    self._free_at = self._clock() + self.settings.interval
+                    self._answered = request
+                    # From here on such a frame is a double or foreign; it cannot be late for ever.
+                    self._given_up = deque((old for old in self._given_up if not old.matches(frame)), maxlen=16)
+                    for extra in frames[position + 1 :]:
+                        self._count(extra)
+                    self.counters["answers"] += 1
+                    return frame
+                self._count(frame)
+                if isinstance(frame, Damaged) and frame.kind in (Damage.CHECKSUM, Damage.MALFORMED, Damage.TRUNCATED):
+                    damaged = frame.kind
+                    deadline = min(deadline, self._clock() + AFTER_DAMAGE)
+
+    def _give_up(self, request: Request[F], damaged: Damage | None) -> F:
+        for frame in self._decoder.flush():
+            self._count(frame)
+            if isinstance(frame, Damaged):
+                damaged = damaged or frame.kind
+        self._given_up.append(request)
+        self._unsettled = True
+        self._free_at = self._clock() + self.settings.interval
+        if damaged is not None:
+            self.counters["damaged_answers"] += 1
+            raise NoAnswer(f"{request.name}: the answer came damaged ({damaged})")
+        self.counters["timeouts"] += 1
+        raise NoAnswer(f"{request.name}: no answer within {self.settings.timeout:g} s")
+
+    def _drain(self) -> None:
+        """Take and count what lies in the port before asking: it cannot be the answer to what was not asked yet."""
+        quiet_at = self._clock() + (QUIET if self._unsettled else 0.0)
+        give_up_at = self._clock() + self.settings.timeout
+        while True:
+            data = self._port.read(4096)
+            for frame in self._decoder.feed(data) if data else []:
+                self._count(frame)
+            now = self._clock()
+            if data:
+                quiet_at = now + (QUIET if self._unsettled else 0.0)
+            if now >= give_up_at:
+                raise NoAnswer("the line does not fall silent; is something else talking on it?")
+            if not data and now >= quiet_at:
+                break
+            if not data:
+                self._check_stop()
+                self._stop.wait(min(0.02, quiet_at - now))
+        for frame in self._decoder.flush():
+            self._count(frame)
+        self._unsettled = False
+
+    def _read(self, seconds: float) -> bytes:
+        try:
+            self._port.timeout = seconds
+            first = self._port.read(1)
+            if not first:
+                return b""
+            self._port.timeout = 0
+            return bytes(first + self._port.read(4096))
+        except (OSError, TypeError, AttributeError) as error:
+            raise self._lost(error) from None
+        finally:
+            if self._port is not None:
+                self._port.timeout = 0
+
+    def _count(self, frame: F | Damaged) -> None:
+        if isinstance(frame, Damaged):
+            self.counters[str(frame.kind)] += 1
+        elif self._answered is not None and self._answered.matches(frame):
+            self.counters["doubled"] += 1
+        elif any(request.matches(frame) for request in self._given_up):
+            self.counters["late"] += 1
+        else:
+            self.counters["foreign"] += 1
+
+    def _pause(self) -> None:
+        """Leave the device the time it needs between a reply and the next request."""
+        if self._port is None:
+            raise PortLost(f"{self.where} is not open")
+        self._check_stop()
+        wait = self._free_at - self._clock()
+        if wait <= 0:
+            return
+        if self._deadline is None:
+            self._stop.wait(wait)
+            self._check_stop()
+        else:
+            time.sleep(min(wait, 0.1))  # bounded: the way out of a stopping daemon
+
+    def _check_stop(self) -> None:
+        if self._deadline is None and self._stop.is_set():
+            raise Stopped("the daemon is stopping")
+        if self._deadline is not None and self._clock() >= self._deadline:
+            raise Stopped("no time left before the daemon ends")
+
+    def _lost(self, error: Exception) -> PortLost:
+        self.counters["port_lost"] += 1
+        port, self._port = self._port, None
+        try:
+            if port is not None:
+                port.close()
+        except (OSError, TypeError):
+            self.counters["close_failed"] += 1
+        return PortLost(lost_problem(self.where, error))
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self._note(text)
