@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decides whether the chiller runs. Pure: everything it knows comes in, everything it wants goes out.
+
+    (reading, inputs, request, limits, memory, now) -> Decision(actions, memory, alarms, explanation)
+
+What is not known is None. Losing an input is never the same as the input saying no: a lost input holds what was
+decided last, and raises an alarm. The set point has a room of its own, `setpoint.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from rockit.chiller import setpoint
+from rockit.chiller.model import ChillerMode, RunState
+from rockit.chiller.setpoint import INPUT_DELAY, within
+from rockit.common.alarms import Condition, Priority
+
+ATTEMPTS = 3
+"""How often a start, a stop or a set point is tried before it is an alarm and left alone."""
+RETRY_AFTER = 20.0
+"""Time between two tries, and what the last one has before it counts as failed, s."""
+LASTED = 600.0
+"""A start or a stop that did not last so long, s, was none: it counts among the tries."""
+TRIP_PAUSE = 60.0
+"""After a device alarm has gone the chiller stays in standby for so long, s."""
+TRIPS = 3
+"""So many device alarms without an hour of running between them, and only an operator starts the chiller again."""
+TRIPS_FORGOTTEN_AFTER = 3600.0
+"""s of running"""
+PANEL_SCAN = 2.0
+"""Alarm words are read no sooner than this after the standby, s: the T257P's panel looks every 1.5 s."""
+FAULTS_AGAIN = 60.0
+"""While the alarm lasts its words are read so often, s: a T257P forgets an alarm whose cause is gone only when read."""
+AIR = (-60.0, 80.0)
+"""What air can have, °C; a broken sensor reads the end of its format (T257P: 999.9)."""
+AIR_FALLS = 5.0
+"""How fast the air is taken to cool while nobody knows its temperature, K/h."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the config fixes. Temperatures °C, times s; None switches a function off."""
+
+    antifreeze_enable: float | None = 5.0
+    antifreeze_disable: float | None = 7.0
+    minimum_on_time: float = 0.0
+    minimum_off_time: float = 0.0
+    demand_hold: float = 0.0
+    setpoint: setpoint.Limits = field(default_factory=setpoint.Limits)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the chiller itself says now; None is not known."""
+
+    run_state: RunState | None = None
+    setpoint_temp: float | None = None
+    ambient_temp: float | None = None
+    device_alarm: bool | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What other daemons say now. `channels` is None without a power daemon, one channel is None when not known."""
+
+    channels: Mapping[str, bool | None] | None = None
+    dome_temp: float | None = None
+    dome_expected: bool = False
+    humidity: float | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What people asked for. It survives a restart. `enabled` and `setpoint` None: nobody asked, leave as found."""
+
+    mode: ChillerMode = ChillerMode.AUTOMATIC
+    enabled: bool | None = None
+    setpoint: float | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a decision needs of earlier ones. It survives a restart; fields that end in `_at` are times."""
+
+    demand: bool | None = None
+    demand_on_at: float | None = None
+    antifreeze: bool = False
+    air: float | None = None
+    air_at: float | None = None
+    found: bool | None = None
+    running: bool | None = None
+    switched_at: float | None = None
+    goal: bool | None = None
+    attempts: int = 0
+    tried_at: float | None = None
+    tripped: bool = False
+    standby_sent: bool = False
+    standby_at: float | None = None
+    faults_asked_at: float | None = None
+    faults_read: bool = False
+    faults: tuple[str, ...] = ()
+    trips: int = 0
+    tripped_at: float | None = None
+    setpoint: setpoint.Memory = field(default_factory=setpoint.Memory)
+
+    def shifted(self, by: float, latest: float) -> Memory:
+        """The same with every time moved by `by` s and none later than `latest`: how times survive a restart.
+
+        A clock that was set back makes a time lie ahead; it then counts as `latest`, so that no protection ends early.
+        """
+
+        def move(memory: object) -> dict[str, float]:
+            times = {f.name: getattr(memory, f.name) for f in fields(memory) if f.name.endswith("_at")}  # type: ignore[arg-type]
+            return {name: min(time + by, latest) for name, time in times.items() if time is not None}
+
+        return replace(self, **move(self), setpoint=replace(self.setpoint, **move(self.setpoint)))  # type: ignore[arg-type]
+
+    def forgiven(self) -> Memory:
+        """After an operator ordered a start, a stop or a mode: tries and trips count from zero again."""
+        return replace(self, attempts=0, tried_at=None, trips=0, tripped_at=None)
+
+    def set_point_forgiven(self) -> Memory:
+        """After an operator ordered a set point. A script that does so every minute must not end a lockout."""
+        return replace(self, setpoint=self.setpoint.forgiven())
+
+    def acknowledged(self, alarm: str) -> Memory:
+        """After an operator acknowledged that alarm: what was given up with it is tried again, and nothing else."""
+        if alarm in ("start_failed", "stop_failed"):
+            return replace(self, attempts=0, tried_at=None)
+        if alarm == "too_many_device_alarms":
+            return self.forgiven()
+        if alarm == "setpoint_failed":
+            return self.set_point_forgiven()
+        if alarm == "device_alarm" and not self.tripped:
+            return replace(self, faults=())
+        return self
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The one thing to do now: switch, or read the faults, or write the set point, or (None, False, None) nothing.
+
+    After it comes the next decision: the memory counts what is asked for as done. `want` is what the chiller should
+    be doing, `held` says which protection keeps it from that, `why` explains the state to a person.
+    """
+
+    memory: Memory
+    want: bool | None
+    why: str
+    switch: bool | None = None
+    read_faults: bool = False
+    set_point: float | None = None
+    held: str | None = None
+    set_point_held: str | None = None
+    dew_point: float | None = None
+    alarms: Mapping[str, Condition] = field(default_factory=dict)
+
+
+def decide(reading: Reading, inputs: Inputs, request: Request, limits: Limits, memory: Memory, now: float) -> Decision:
+    """One decision at time `now` (monotonic s)."""
+    alarms: dict[str, Condition] = {}
+    reading = replace(reading, ambient_temp=within(reading.ambient_temp, *AIR))
+    inputs = replace(inputs, dome_temp=within(inputs.dome_temp, *AIR))
+    memory = _observe(reading, memory, now)
+    memory, base, why = _demand(inputs, request, limits, memory, now, alarms)
+    memory, cold = _antifreeze(reading, inputs, limits, memory, now, alarms)
+    want = True if memory.antifreeze else base
+    why = cold if memory.antifreeze and not base else why
+    memory = _trip(reading, memory, now, alarms)
+    memory, switch, held = _switch(reading, limits, memory, want, now, alarms)
+    testing = reading.run_state is RunState.TEST
+    point = setpoint.decide(
+        None if testing else reading.setpoint_temp, request.setpoint, inputs.dome_temp, inputs.humidity,
+        reading.ambient_temp, limits.setpoint, memory.setpoint, now,
+    )  # fmt: skip
+    alarms.update(point.alarms)
+    read_faults = switch is None and _may_read_faults(reading, memory, now)
+    if read_faults:
+        memory = replace(memory, faults_asked_at=now)
+    if point.write is not None and (read_faults or switch is not None):
+        point = replace(point, write=None, memory=memory.setpoint)
+    return Decision(
+        memory=replace(memory, setpoint=point.memory),
+        want=want, why=why, switch=switch, held=held, read_faults=read_faults,
+        set_point=point.write, set_point_held=point.held, dew_point=point.dew_point, alarms=alarms,
+    )  # fmt: skip
+
+
+def change_mode(request: Request, memory: Memory, reading: Reading, mode: ChillerMode) -> tuple[Request, Memory]:
+    """A person changes the mode: what runs goes on running until somebody or something asks for a change."""
+    running = reading.run_state.running if reading.run_state is not None else memory.running
+    if mode is ChillerMode.MANUAL and request.mode is not ChillerMode.MANUAL:
+        request = replace(request, enabled=running)
+    if mode is ChillerMode.AUTOMATIC and request.mode is not ChillerMode.AUTOMATIC:
+        memory = replace(memory, demand=running if running is not None else memory.demand)
+    return replace(request, mode=mode), memory.forgiven()
+
+
+def _observe(reading: Reading, memory: Memory, now: float) -> Memory:
+    """Take note of what runs, and since when."""
+    if reading.run_state is None:
+        return memory
+    running = reading.run_state.running
+    if memory.running is None:
+        demand = memory.demand if memory.demand is not None else running
+        return replace(memory, running=running, found=running, demand=demand)
+    if running != memory.running:
+        return replace(memory, running=running, switched_at=now)
+    if running and memory.faults and not memory.tripped:
+        memory = replace(memory, faults=())
+    if running and memory.trips and not memory.tripped and memory.tripped_at is not None:
+        since = max(memory.tripped_at, memory.switched_at if memory.switched_at is not None else memory.tripped_at)
+        if now - since > TRIPS_FORGOTTEN_AFTER:
+            return replace(memory, trips=0)
+    return memory
+
+
+def _demand(
+    inputs: Inputs, request: Request, limits: Limits, memory: Memory, now: float, alarms: dict[str, Condition]
+) -> tuple[Memory, bool | None, str]:
+    """Whether cooling is asked for, antifreeze aside."""
+    channels = inputs.channels
+    unknown = sorted(name for name, on in (channels or {}).items() if on is None)
+    if unknown:
+        alarms["power_daemon"] = Condition(
+            f"power state of {', '.join(unknown)} is not known; the last demand is held", Priority.HIGH,
+            delay=INPUT_DELAY,
+        )  # fmt: skip
+    on = sorted(name for name, on in (channels or {}).items() if on)
+    if on:
+        memory = replace(memory, demand=True, demand_on_at=now)
+    elif channels and not unknown:
+        memory = replace(memory, demand=False)
+    if request.mode is ChillerMode.MANUAL:
+        if request.enabled is None:
+            return memory, memory.found, "manual: left as it was found"
+        return memory, request.enabled, "manual: enabled" if request.enabled else "manual: disabled"
+    if on:
+        return memory, True, f"automatic: power is on at {', '.join(on)}"
+    if not channels:
+        held = {True: "running", False: "in standby", None: "as it was found"}[memory.demand]
+        return memory, memory.demand, f"automatic: no power channels are configured; kept {held}"
+    left = limits.demand_hold - (now - memory.demand_on_at) if memory.demand_on_at is not None else 0.0
+    if left > 0 and not memory.demand:
+        return memory, True, f"automatic: power went off; cooling goes on for {left:.0f} s"
+    if unknown:
+        held = {True: "cool", False: "do not cool", None: "none yet"}[memory.demand]
+        return memory, memory.demand, f"automatic: power state is not known; the last demand ({held}) is held"
+    return memory, False, "automatic: power is off at all channels"
+
+
+def _antifreeze(
+    reading: Reading, inputs: Inputs, limits: Limits, memory: Memory, now: float, alarms: dict[str, Condition]
+) -> tuple[Memory, str]:
+    """Freeze protection, in every mode: the dome's temperature where it is known, else the chiller's own.
+
+    With neither, the last one is taken to fall, so that a sensor lost at dusk does not cost the pipes by dawn.
+    """
+    if limits.antifreeze_enable is None or limits.antifreeze_disable is None:
+        return replace(memory, antifreeze=False), ""
+    dome, ambient = inputs.dome_temp, reading.ambient_temp
+    if dome is None and inputs.dome_expected:
+        alarms["dome_temperature"] = Condition(
+            "dome temperature is not known; antifreeze looks at the chiller's own ambient sensor", Priority.MEDIUM,
+            delay=INPUT_DELAY,
+        )  # fmt: skip
+    value, source = (dome, "dome") if dome is not None else (ambient, "chiller ambient")
+    if value is not None:
+        memory = replace(memory, air=value, air_at=now)
+    elif reading.run_state is None:  # a chiller that is offline has its own alarm
+        return memory, "antifreeze: held, the chiller is offline and no temperature is known"
+    elif memory.air is None or memory.air_at is None:
+        alarms["antifreeze_blind"] = Condition(
+            "antifreeze has never known a temperature and does not work; name a temperature_daemon in the config, or "
+            "set both antifreeze limits to null",
+            Priority.HIGH,
+            delay=INPUT_DELAY,
+        )
+        return memory, "antifreeze: held, no temperature was ever known"
+    else:
+        value, source = memory.air - AIR_FALLS * max(0.0, now - memory.air_at) / 3600.0, "assumed"
+        alarms["antifreeze_blind"] = Condition(
+            f"no temperature for antifreeze; the last one, {memory.air:.1f} °C, is taken to fall by {AIR_FALLS:g} K/h",
+            Priority.HIGH, delay=INPUT_DELAY,
+        )  # fmt: skip
+    limit = limits.antifreeze_disable if memory.antifreeze else limits.antifreeze_enable
+    active = value <= limit if memory.antifreeze else value < limit
+    if source == "assumed":  # only a temperature that is known ends it
+        active = active or memory.antifreeze
+    return (
+        replace(memory, antifreeze=active),
+        f"antifreeze: {source} temperature is {value:.1f} °C; runs until above {limits.antifreeze_disable:g} °C",
+    )
+
+
+def _trip(reading: Reading, memory: Memory, now: float, alarms: dict[str, Condition]) -> Memory:
+    """A device that reports an alarm is put into standby first; its alarm words are read after that.
+
+    On a T257P, reading them clears latched alarms, and doing so before the standby can leave the front panel in a
+    mode mismatch that only a power cycle ends (ThermoTek by way of the Rubin Observatory's driver).
+    """
+    alarm = reading.device_alarm or reading.run_state is RunState.SAFETY
+    known = reading.device_alarm is not None or reading.run_state is RunState.SAFETY
+    if alarm and not memory.tripped:
+        # An alarm that flickers in standby has tripped nothing, and must not lock anything out.
+        ran = memory.running or (memory.switched_at is not None and now - memory.switched_at < TRIP_PAUSE)
+        memory = replace(
+            memory, tripped=True, tripped_at=now, trips=memory.trips + bool(ran), attempts=0, tried_at=None,
+            standby_sent=False, standby_at=None, faults=(), faults_read=False, faults_asked_at=None,
+        )  # fmt: skip
+    elif known and not alarm and memory.tripped:
+        memory = replace(memory, tripped=False, tripped_at=now)
+    if memory.tripped:
+        what = ", ".join(memory.faults) or "not read yet"
+        alarms["device_alarm"] = Condition(
+            f"the chiller reports an alarm ({what}); it is kept in standby", Priority.CRITICAL, latched=True
+        )
+    if memory.trips >= TRIPS:
+        alarms["too_many_device_alarms"] = Condition(
+            f"{memory.trips} device alarms without an hour of running between them; "
+            "the chiller stays in standby until an operator enables it, sets the mode or acknowledges this",
+            Priority.CRITICAL, latched=True,
+        )  # fmt: skip
+    return memory
+
+
+def _may_read_faults(reading: Reading, memory: Memory, now: float) -> bool:
+    """Only in standby, and only when the panel has had the time to see that; then again while the alarm lasts."""
+    if not memory.tripped or memory.standby_at is None or reading.run_state in (None, RunState.TEST):
+        return False
+    stands_since = max(memory.standby_at, memory.switched_at if memory.switched_at is not None else memory.standby_at)
+    if memory.running or now - stands_since < PANEL_SCAN:
+        return False
+    pause = FAULTS_AGAIN if memory.faults_read else RETRY_AFTER
+    return memory.faults_asked_at is None or now - memory.faults_asked_at >= pause
+
+
+def _switch(
+    reading: Reading, limits: Limits, memory: Memory, want: bool | None, now: float, alarms: dict[str, Condition]
+) -> tuple[Memory, bool | None, str | None]:
+    """The order to give now, if any, and the protection that forbids it, if one does."""
+    if reading.run_state is None:
+        return memory, None, None
+    if reading.run_state is RunState.TEST:
+        alarms["test_mode"] = Condition("the chiller is in its test mode; no commands are sent", Priority.MEDIUM)
+        return memory, None, "the chiller's test mode"
+    running = reading.run_state.running
+    goal, held = (False, "the device's alarm" if want else None) if memory.tripped else (want, None)
+    if goal is None:
+        return replace(memory, goal=None, attempts=0, tried_at=None), None, None
+    if goal != memory.goal:
+        memory = replace(memory, goal=goal, attempts=0, tried_at=None)
+    if memory.tripped and not memory.standby_sent:  # whatever it says it does: its panel has to hear it
+        return replace(memory, attempts=1, tried_at=now, standby_sent=True, standby_at=now), False, held
+    tried = now - memory.tried_at if memory.tried_at is not None else None
+    if goal == running:
+        if tried is not None and tried < LASTED:
+            return memory, None, held
+        return replace(memory, attempts=0, tried_at=None), None, held
+    recent = tried is not None and tried < RETRY_AFTER
+    if memory.attempts >= ATTEMPTS and not recent:
+        what = "start, or did not go on running," if goal else "stop, or did not stay in standby,"
+        alarms["start_failed" if goal else "stop_failed"] = Condition(
+            f"the chiller did not {what} after {ATTEMPTS} tries; give a command or acknowledge this to try again",
+            Priority.CRITICAL if goal else Priority.HIGH, latched=True,
+        )  # fmt: skip
+        return memory, None, held or f"{ATTEMPTS} tries without success"
+    if not memory.tripped and (protection := _protection(limits, memory, goal, now)) is not None:
+        return memory, None, protection
+    if recent or memory.attempts >= ATTEMPTS:
+        return memory, None, held
+    return replace(memory, attempts=memory.attempts + 1, tried_at=now), goal, held
+
+
+def _protection(limits: Limits, memory: Memory, start: bool, now: float) -> str | None:
+    """What stands in the way of a start (or a stop) that is wanted."""
+    if start and memory.trips >= TRIPS:
+        return "too many device alarms"
+    if start and memory.tripped_at is not None and now - memory.tripped_at < TRIP_PAUSE:
+        return f"the pause after a device alarm ({TRIP_PAUSE - (now - memory.tripped_at):.0f} s left)"
+    minimum, name = (
+        (limits.minimum_off_time, "minimum off time") if start else (limits.minimum_on_time, "minimum on time")
+    )
+    if memory.switched_at is not None and now - memory.switched_at < minimum:
+        return f"the {name} ({minimum - (now - memory.switched_at):.0f} s left)"
+    return None

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""chillerd: puts a chiller's parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from rockit.chiller import drivers, simulators
+from rockit.chiller.config import KIND, ChillerConfig
+from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.service import ChillerService
+from rockit.chiller.unit import ChillerUnit, Saved
+from rockit.common import daemon
+from rockit.common.device import Alarms
+from rockit.common.poll import Poller
+from rockit.common.state import StateFile
+from rockit.common.transport.line import Line
+
+
+class ChillerDaemon:
+    """One chiller with its line, driver, inputs, query loop and remote object."""
+
+    def __init__(self, config: ChillerConfig, context: daemon.Context, counters: Callable[[], dict[str, int]]) -> None:
+        family = drivers.load(config.driver)
+        settings = family.line_settings.overridden(
+            baud=config.serial_baud, bytesize=config.serial_bytesize, parity=config.serial_parity,
+            stopbits=config.serial_stopbits, timeout=config.serial_timeout, interval=config.command_interval,
+        )  # fmt: skip
+        if config.serial_port.startswith("sim://"):
+            simulators.register_all()
+        log = context.log
+        alarms = Alarms(context.state, log)
+        self._line: Line[Any] = Line(config.serial_port, settings, family.decoder, context.stop, log.warning)
+        driver = family(self._line)
+        self._inputs = ChillerInputs(config, context.stop, log)
+        self._unit = ChillerUnit(
+            config, self._line, driver, self._inputs, alarms, StateFile(context.state / "chiller.json", Saved), log
+        )
+        name = f"{config.driver} on {config.serial_port}"
+        self._poller = Poller(self._unit, name, config.query_delay, context.stop, log, context.beat)
+        self._daemon_counters = counters
+        self.service = ChillerService(
+            config, context.config_name, self._unit, driver, self._inputs, self._poller, alarms, self.counters, log
+        )
+
+    def counters(self) -> dict[str, int]:
+        """All counters of this daemon, since its start."""
+        sources = (self._poller.counters, self._line.counters, self._unit.counters, self._inputs.counters())
+        found = dict.fromkeys(ALWAYS_COUNTED, 0)
+        for source in sources:
+            found.update(source)
+        return {**found, **self._daemon_counters()}
+
+    def start(self) -> None:
+        """Begin to ask the inputs and to poll."""
+        self._inputs.start()
+        self._poller.start()
+
+    def end(self, deadline: float) -> bool:
+        """Stop polling, leave the chiller in its safe state."""
+        return self._poller.end(deadline)
+
+
+ALWAYS_COUNTED = (
+    "polls", "polls_failed", "requests", "answers", "timeouts", "late", "doubled", "foreign", "checksum", "truncated",
+    "malformed", "garbage", "implausible", "port_lost", "connections_lost", "commands", "refused", "internal_errors",
+)  # fmt: skip
+"""Counters that are shown even when nothing was counted yet: a zero is news, too."""
+
+
+def main() -> NoReturn:
+    """Entry point of `chillerd`."""
+    daemon.main(KIND, ChillerConfig, ChillerDaemon)

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One chiller: what the query loop does with it, and the snapshot that everybody else reads.
+
+The loop's thread reads, decides and writes. Other threads read `snapshot`, which is replaced and never changed, and
+change `request` under a lock that is never held during I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from rockit.chiller import control
+from rockit.chiller.config import ChillerConfig
+from rockit.chiller.drivers import ChillerDriver
+from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.model import MEASUREMENTS, ChillerMode, Values
+from rockit.common.alarms import Condition, Priority
+from rockit.common.device import Alarms
+from rockit.common.errors import Code, CommandError
+from rockit.common.framing import ProtocolError, Refused
+from rockit.common.log import Log
+from rockit.common.quality import Samples, utc_now
+from rockit.common.state import StateFile
+from rockit.common.transport import LineError
+from rockit.common.transport.line import Line
+
+READ_BACKS = 3
+READ_BACK_PAUSE = 0.7
+"""A write is looked for so often, with such pauses, before it counts as not followed, s."""
+ROUNDS = 4
+"""Decisions in one poll: standby, its consequences, and the set point; whatever is left waits for the next."""
+CLOCK_STEP = 1.0
+"""A change of the wall clock against the monotonic one that is worth a new state file, s."""
+
+
+@dataclass
+class Saved:
+    """What survives a restart. Times in `memory` are UTC seconds here, monotonic seconds everywhere else."""
+
+    request: control.Request = field(default_factory=control.Request)
+    memory: control.Memory = field(default_factory=control.Memory)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The chiller as of the last poll. `polled_at` is monotonic s, `polled` the same moment in UTC."""
+
+    connected: bool = False
+    polled_at: float | None = None
+    polled: datetime | None = None
+    poll_took: float = 0.0
+    samples: Samples = field(default_factory=Samples)
+    identity: dict[str, str] = field(default_factory=dict)
+    decision: control.Decision | None = None
+    offline_because: str = ""
+
+
+class ChillerUnit:
+    """Reads, decides, acts, publishes."""
+
+    def __init__(
+        self, config: ChillerConfig, line: Line[Any], driver: ChillerDriver, inputs: ChillerInputs, alarms: Alarms,
+        state: StateFile[Saved], log: Log,
+    ) -> None:  # fmt: skip
+        self._config = config
+        limits = config.limits()
+        point = replace(limits.setpoint, resolution=driver.setpoint_resolution)
+        self._limits = replace(limits, setpoint=point)
+        self._tolerance = driver.setpoint_resolution / 2 + 1e-6
+        self._line = line
+        self._driver = driver
+        self._inputs = inputs
+        self._alarms = alarms
+        self._state = state
+        self._log = log
+        self._lock = threading.Lock()
+        self._unsaved = False
+        self._saved: tuple[control.Request, control.Memory] | None = None
+        self._saved_to_utc = 0.0
+        self._decided_for = control.Request()
+        self._refused = ""
+        self._poll_began = 0.0
+        self.counters: Counter[str] = Counter()
+        saved = state.load()
+        if state.problem:
+            log.error(f"{state.problem}; mode and request start from their defaults")
+        saved = saved or Saved()
+        self.request = saved.request
+        self._memory = saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic())
+        self.snapshot = Snapshot()
+
+    # What the query loop calls.
+
+    def connect(self) -> str:
+        """Open the port and see that it is our family that answers."""
+        self._line.open()
+        identity = self._driver.identify()
+        self.snapshot = replace(self.snapshot, identity=identity)
+        return identity.get("family", "chiller")
+
+    def disconnect(self) -> None:
+        """Close the port."""
+        self._line.close()
+
+    def steps(self) -> Iterator[None]:
+        """One poll of the device."""
+        self._poll_began = time.monotonic()
+        for values in self._driver.poll():
+            self._take(values)
+            yield
+
+    def finish(self) -> None:
+        """A whole poll is in."""
+        now, polled = time.monotonic(), utc_now()
+        self._alarms.update("poll", {})
+        decision = self._decide()
+        # Told before it is acted upon: a write may take seconds, and what was read is true now.
+        self.snapshot = replace(
+            self.snapshot, connected=True, polled_at=now, polled=polled, poll_took=now - self._poll_began,
+            offline_because="",
+        )  # fmt: skip
+        self._carry_out(decision)
+
+    def lost(self, reason: str) -> None:
+        """No connection: what was measured is not known any more."""
+        self.snapshot = replace(self.snapshot, connected=False, samples=Samples(), offline_because=reason)
+        offline = Condition(f"the chiller does not answer: {reason}", Priority.CRITICAL, logged=False)
+        self._alarms.update("poll", {"offline": offline})
+        self._decide()
+
+    def shutdown(self, deadline: float) -> None:
+        """Leave the chiller as the config says."""
+        if self._config.safe_state == "keep":
+            return
+        run = self._config.safe_state == "run"
+        if not self._line.is_open:
+            self._log.error(f"the chiller is not connected and cannot be left in {self._config.safe_state}")
+            return
+        self._line.finish_by(deadline)
+        try:
+            self._driver.write_running(run)
+            self._log.info(f"left the chiller in {self._config.safe_state}, as configured")
+        except (LineError, ProtocolError) as error:
+            self._log.error(f"the chiller could not be left in {self._config.safe_state}: {error}")
+
+    # What other threads call.
+
+    def set_mode(self, mode: ChillerMode) -> None:
+        """Change who decides; needs no device and no port."""
+        with self._lock:
+            self.request, self._memory = control.change_mode(self.request, self._memory, self._reading(), mode)
+            self._save()
+
+    def acknowledged(self, alarm: str) -> None:
+        """Somebody has seen to that alarm: what was given up with it is tried again."""
+        with self._lock:
+            self._memory = self._memory.acknowledged(alarm)
+            self._save()
+
+    # Commands: run by the query loop between two exchanges.
+
+    def set_enabled(self, enabled: bool) -> str:
+        """Start or stop in manual mode; returns when read back. Raises CommandError."""
+        self._need_device()
+        if self.request.mode is not ChillerMode.MANUAL:
+            raise CommandError(Code.NOT_MANUAL, "the mode is automatic; change it with `mode manual` first")
+        with self._lock:
+            self.request, self._memory = replace(self.request, enabled=enabled), self._memory.forgiven()
+            self._save()
+        decision = self._settle()
+        word = "run" if enabled else "standby"
+        if self._runs(enabled):
+            return f"the chiller is in {word}, read back from the device"
+        if decision.want and not enabled:
+            raise CommandError(Code.HELD, f"noted, but kept running by {decision.why}")
+        if self._refused:
+            raise CommandError(
+                Code.DEVICE_REFUSED, f"{self._refused}; it is tried again, {control.ATTEMPTS} times in all"
+            )
+        if decision.held:
+            raise CommandError(Code.HELD, f"noted, and held by {decision.held}; it follows when that ends")
+        raise CommandError(Code.FAILED, f"sent, but the device does not report {word}; it is tried again")
+
+    def set_setpoint(self, celsius: float) -> str:
+        """Ask for a set point, °C; returns when what is written now has been read back. Raises CommandError."""
+        self._need_device()
+        before = self.request.setpoint
+        self._ask_setpoint(celsius)
+        decision = self._settle()
+        device = self._reading().setpoint_temp
+        if self._holds(celsius):
+            return f"the set point is {device:.1f} °C, read back from the device"
+        if self._refused:
+            self._ask_setpoint(before)
+            raise CommandError(Code.DEVICE_REFUSED, f"{self._refused}; the set point is not changed")
+        if decision.set_point_held:
+            raise CommandError(Code.HELD, f"noted, and held at {device} °C by {decision.set_point_held}")
+        if self._config.setpoint_rate is not None and not decision.memory.setpoint.attempts:
+            rate = f"setpoint_rate, {self._config.setpoint_rate:g} K/min"
+            raise CommandError(Code.HELD, f"noted, and on its way from {device} °C, held by {rate}")
+        raise CommandError(Code.FAILED, f"sent, but the device reports a set point of {device} °C; it is tried again")
+
+    def _ask_setpoint(self, celsius: float | None) -> None:
+        with self._lock:
+            self.request, self._memory = replace(self.request, setpoint=celsius), self._memory.set_point_forgiven()
+            self._save()
+
+    def _need_device(self) -> None:
+        """A command is for a device that is there now; one that has told its state too long ago is asked again."""
+        if not self.snapshot.connected:
+            why = self.snapshot.offline_because or "no poll yet"
+            raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {why}")
+        if self._reading().run_state is None:
+            try:
+                self._take(self._driver.read_state())
+            except (LineError, ProtocolError) as error:
+                raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {error}") from None
+
+    # Inside.
+
+    def _take(self, values: Values) -> None:
+        """Believe what was read, but for numbers that no chiller can mean: those make their key unknown."""
+        broken = [
+            key for key, value in values.items() if key in MEASUREMENTS and not MEASUREMENTS[key].plausible(value)
+        ]
+        self.counters["implausible"] += len(broken)
+        believed = {**values, **dict.fromkeys(broken)}
+        self.snapshot = replace(self.snapshot, samples=self.snapshot.samples.merged(believed, time.monotonic()))
+
+    def _reading(self) -> control.Reading:
+        """What the device said, as far as it is still true."""
+        now, snapshot = time.monotonic(), self.snapshot
+
+        def value(key: str) -> Any:
+            return snapshot.samples.fresh(key, now, self.maximum_age())
+
+        return control.Reading(value("run_state"), value("setpoint_temp"), value("ambient_temp"), value("device_alarm"))
+
+    def maximum_age(self, key: str = "") -> float:
+        """How old a value may be and still count, s: three polls, and as many more as the driver takes turns for."""
+        age = 3 * max(self._config.query_delay, self.snapshot.poll_took) + self._line.settings.timeout
+        slow = self._driver.slow_measures
+        return age * (len(slow) + 1) if key in slow else age
+
+    def _settle(self) -> control.Decision:
+        """Decide and act until there is nothing more to do; each write is read back and decided upon again."""
+        return self._carry_out(self._decide())
+
+    def _carry_out(self, decision: control.Decision) -> control.Decision:
+        self._refused = ""
+        for _ in range(ROUNDS):
+            if not self._act(decision):
+                break
+            decision = self._decide()
+        return decision
+
+    def _decide(self) -> control.Decision:
+        now = time.monotonic()
+        inputs, reading = self._inputs.now(now), self._reading()
+        with self._lock:
+            self._decided_for = self.request
+            decision = control.decide(reading, inputs, self.request, self._limits, self._memory, now)
+            self._memory = decision.memory
+            self._save()  # before the act: a start that is not remembered could be followed by one too soon
+        self._alarms.update("control", decision.alarms)
+        self.snapshot = replace(self.snapshot, decision=decision)
+        return decision
+
+    def _act(self, decision: control.Decision) -> bool:
+        """Carry out one thing; False when there was none."""
+        if self.request is not self._decided_for:
+            return True  # somebody asked for something else meanwhile: decide again
+        try:
+            if decision.switch is not None:
+                self.counters["switch_orders"] += 1
+                why = "the chiller reports an alarm" if decision.memory.tripped else decision.why
+                self._log.info(f"{'start' if decision.switch else 'standby'} ({why})")
+                self._driver.write_running(decision.switch)
+                self._read_back(self._driver.read_state, lambda: self._runs(decision.switch))
+            elif decision.read_faults:
+                faults = self._driver.read_faults()
+                with self._lock:
+                    # Reading may clear what it tells: an empty second answer says nothing of why the unit stopped.
+                    self._memory = replace(self._memory, faults=faults or self._memory.faults, faults_read=True)
+            elif decision.set_point is not None:
+                self.counters["set_point_writes"] += 1
+                self._driver.write_setpoint(decision.set_point)
+                self._read_back(self._driver.read_setpoint, lambda: self._holds(decision.set_point))
+            else:
+                return False
+        except Refused as error:
+            self.counters["refused"] += 1
+            self._refused = str(error)
+        return True
+
+    def _read_back(self, read: Callable[[], Values], done: Callable[[], bool]) -> None:
+        """Read what was written until it took effect; some devices show it a second later (PolyScience, LAUDA WK)."""
+        for look in range(READ_BACKS):
+            if look:
+                self._line.rest(READ_BACK_PAUSE)
+            self._take(read())
+            if done():
+                return
+
+    def _runs(self, wanted: bool | None) -> bool:
+        state = self._reading().run_state
+        return state is not None and state.running == wanted
+
+    def _holds(self, wanted: float | None) -> bool:
+        device = self._reading().setpoint_temp
+        return device is not None and wanted is not None and abs(device - wanted) < self._tolerance
+
+    def _save(self) -> None:
+        """Keep what must survive. The caller holds the lock; a disk that fails stops no chiller."""
+        to_utc = time.time() - time.monotonic()
+        worth = (self.request, _rounded(self._memory))
+        # A clock that was stepped makes the times in the file wrong: after a restart a protection would end early.
+        if worth == self._saved and abs(to_utc - self._saved_to_utc) < CLOCK_STEP:
+            return
+        memory = self._memory.shifted(to_utc, latest=float("inf"))
+        try:
+            self._state.save(Saved(self.request, memory))
+            self._saved, self._saved_to_utc = worth, to_utc
+            self._unsaved = False
+        except (OSError, ValueError) as error:
+            if not self._unsaved:
+                self._unsaved = True
+                self._log.error(f"mode and request cannot be saved: {error}; they are kept in memory")
+
+
+def _rounded(memory: control.Memory) -> control.Memory:
+    """Whole minutes for times that move with every poll, so that a quiet chiller writes to its disk once a minute."""
+
+    def minute(time: float | None) -> float | None:
+        return None if time is None else time // 60
+
+    point = memory.setpoint
+    return replace(
+        memory, demand_on_at=minute(memory.demand_on_at), tripped_at=minute(memory.tripped_at),
+        air=None, air_at=minute(memory.air_at),
+        setpoint=replace(point, ramp_at=minute(point.ramp_at), floor_at=minute(point.floor_at)),
+    )  # fmt: skip
