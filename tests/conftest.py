@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures; what they are made of stands in harness.py, which the benchmarks use as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import PATIENCE, ROOT, Process, Site, free_ports, wait_for
+
+__all__ = ["PATIENCE", "ROOT", "Process", "Site", "free_ports", "wait_for"]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    made = Site(tmp_path)
+    monkeypatch.setenv("ROCKIT_DAEMONS_PATH", str(made.registry))
+    made.write_config()
+    yield made
+    for process in reversed(made.processes):
+        process.stop()

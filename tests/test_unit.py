@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A unit with its line, codec and driver on a simulated T257P, in one process and with a clock of the test's own."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import wait_for
+
+from rockit.chiller import drivers, unit
+from rockit.chiller.config import ChillerConfig
+from rockit.chiller.control import ATTEMPTS, FAULTS_AGAIN, RETRY_AFTER, TRIP_PAUSE
+from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.model import ChillerMode, RunState
+from rockit.chiller.simulators import register_all
+from rockit.chiller.unit import ChillerUnit, Saved
+from rockit.common.device import Alarms
+from rockit.common.errors import Code, CommandError
+from rockit.common.log import Log
+from rockit.common.state import StateFile
+from rockit.common.transport import NoAnswer, protocol_sim
+from rockit.common.transport.line import Line
+
+
+class Clock:
+    """Stands for the `time` module in the unit: two clocks that go when they are told to."""
+
+    def __init__(self) -> None:
+        self.steady, self.wall = 6000.0, 1.7e9 - 1.7e9 % 60
+
+    def monotonic(self) -> float:
+        return self.steady
+
+    def time(self) -> float:
+        return self.wall
+
+    def advance(self, seconds: float) -> None:
+        self.steady += seconds
+        self.wall += seconds
+
+
+class Site:
+    """A folder, a clock, a simulated chiller; and units, one after the other."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder, self.clock = folder, clock
+        self.log = Log("chillerd@test")
+        self.url = "sim://t257p?latency=0"
+        self.keys: dict[str, Any] = {}
+        self.lines: list[Line[Any]] = []
+
+    def start(self, **keys: Any) -> ChillerUnit:
+        """A new unit on the same folder, polled once; the one before is gone as after kill -9."""
+        self.close()
+        self.keys.update(keys)
+        config = ChillerConfig(
+            daemon="localhost_test", log_name="chillerd@test", serial_port=self.url, query_delay=10.0, **self.keys
+        )
+        stop = threading.Event()
+        family = drivers.load(config.driver)
+        settings = family.line_settings.overridden(timeout=0.3, interval=0.0)
+        line: Line[Any] = Line(config.serial_port, settings, family.decoder, stop, self.log.warning)
+        self.lines.append(line)
+        self.alarms = Alarms(self.folder, self.log)
+        inputs = ChillerInputs(config, stop, self.log)
+        state = StateFile(self.folder / "chiller.json", Saved)
+        self.unit = ChillerUnit(config, line, family(line), inputs, self.alarms, state, self.log)
+        self.unit.connect()
+        self.poll()
+        return self.unit
+
+    def poll(self, after: float = 0.0, times: int = 1) -> None:
+        """What the query loop does, `after` s later on the unit's clock."""
+        for _ in range(times):
+            self.clock.advance(after)
+            for _ in self.unit.steps():
+                pass
+            self.unit.finish()
+
+    def tell(self, command: str) -> None:
+        assert protocol_sim.control(self.url, command) == "ok"
+
+    def info(self) -> dict[str, Any]:
+        return dict(json.loads(protocol_sim.control(self.url, "info")))
+
+    def close(self) -> None:
+        for line in self.lines:
+            line.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(unit, "time", made)
+    return made
+
+
+@pytest.fixture
+def site(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    register_all()
+    monkeypatch.setattr(protocol_sim, "_wires", {})
+    made = Site(tmp_path, clock)
+    yield made
+    made.close()
+
+
+def manual(site: Site, **keys: Any) -> ChillerUnit:
+    made = site.start(**keys)
+    made.set_mode(ChillerMode.MANUAL)
+    return made
+
+
+def test_what_is_written_is_read_back(site: Site) -> None:
+    chiller = manual(site)
+    assert "read back" in chiller.set_enabled(True)
+    assert site.info()["running"] is True
+    assert chiller.set_setpoint(12.5) == "the set point is 12.5 °C, read back from the device"
+    assert site.info()["setpoint"] == 12.5
+    assert chiller.snapshot.samples.fresh("setpoint_temp", site.clock.steady, 1.0) == 12.5
+    assert "standby" in chiller.set_enabled(False)
+    assert site.info()["running"] is False
+    site.poll(10.0, times=10)
+    assert (site.info()["run_writes"], site.info()["setpoint_writes"]) == (2, 1)
+    assert site.alarms.active() == []
+
+
+def test_a_command_in_automatic_mode_changes_nothing(site: Site) -> None:
+    chiller = site.start()
+    with pytest.raises(CommandError, match="mode manual") as refused:
+        chiller.set_enabled(True)
+    assert refused.value.code == Code.NOT_MANUAL
+    assert site.info()["run_writes"] == 0
+
+
+def test_a_refused_write_is_the_devices_refusal(site: Site) -> None:
+    chiller = manual(site)
+    site.tell("fault refuse on")
+    for command in (lambda: chiller.set_enabled(True), lambda: chiller.set_setpoint(12.0)):
+        with pytest.raises(CommandError) as refused:
+            command()
+        assert refused.value.code == Code.DEVICE_REFUSED
+    site.poll(RETRY_AFTER, times=20)
+    assert chiller.counters["refused"] == ATTEMPTS + 1, "a set point that was refused is not asked for again"
+    assert chiller.request.setpoint is None
+    assert set(site.alarms.active()) == {"start_failed"}
+    site.tell("fault refuse off")
+    chiller.acknowledged("start_failed")
+    site.poll()
+    assert (site.info()["running"], site.info()["setpoint"]) == (True, 20.0), "only what was acknowledged"
+    assert chiller.set_setpoint(12.0)
+    assert site.info()["setpoint"] == 12.0
+
+
+def test_an_ignored_start_is_tried_three_times_and_is_then_an_alarm(site: Site) -> None:
+    chiller = manual(site)
+    site.tell("fault ignore_writes on")
+    with pytest.raises(CommandError, match="does not report run") as failed:
+        chiller.set_enabled(True)
+    assert failed.value.code == Code.FAILED
+    assert site.alarms.active() == []
+    site.poll(5.0, times=40)
+    assert site.info()["run_writes"] == ATTEMPTS
+    assert site.alarms.active() == ["start_failed"]
+    site.start()
+    site.poll(60.0, times=5)
+    assert site.info()["run_writes"] == ATTEMPTS, "a restart is no operator"
+
+
+def test_an_ignored_set_point_is_tried_three_times_and_is_then_an_alarm(site: Site) -> None:
+    chiller = site.start()
+    site.tell("fault ignore_writes on")
+    with pytest.raises(CommandError) as failed:
+        chiller.set_setpoint(12.0)
+    assert failed.value.code == Code.FAILED
+    site.poll(5.0, times=40)
+    assert site.info()["setpoint_writes"] == ATTEMPTS
+    assert site.alarms.active() == ["setpoint_failed"]
+
+
+def test_a_ramp_says_where_it_goes(site: Site) -> None:
+    chiller = site.start(setpoint_rate=1.0)
+    with pytest.raises(CommandError, match="on its way from") as held:
+        chiller.set_setpoint(15.0)
+    assert held.value.code == Code.HELD, "succeeded is for what was read back"
+    site.poll(10.0, times=40)
+    assert site.info()["setpoint"] == 15.0
+    assert site.info()["setpoint_writes"] <= 7
+
+
+def test_mode_and_request_are_in_the_state_file(site: Site) -> None:
+    chiller = manual(site)
+    chiller.set_enabled(True)
+    chiller.set_setpoint(11.0)
+    again = site.start()
+    assert (again.request.mode, again.request.enabled, again.request.setpoint) == (ChillerMode.MANUAL, True, 11.0)
+    assert site.info()["running"] is True
+    assert site.info()["setpoint_writes"] == 1
+
+
+@pytest.mark.parametrize("step", [0.0, -86400.0, 86400.0])
+def test_minimum_off_time_survives_a_restart_and_a_step_of_the_clock(site: Site, step: float) -> None:
+    chiller = manual(site, minimum_off_time=300.0)
+    chiller.set_enabled(True)
+    chiller.set_enabled(False)
+    site.poll(20.0)
+    site.clock.wall += step  # while the daemon runs, as when a host without a battery clock finds its time server
+    site.poll(10.0)
+    site.clock.advance(30.0)
+    site.clock.steady = 11.0  # the host was booted anew
+    chiller = site.start()
+    with pytest.raises(CommandError, match=r"minimum off time \((239|240|241) s left\)") as held:
+        chiller.set_enabled(True)
+    assert held.value.code == Code.HELD
+    assert site.info()["running"] is False
+    site.poll(245.0)
+    assert site.info()["running"] is True, "it was noted, and follows when the time is over"
+
+
+def test_a_state_file_that_cannot_be_written_stops_no_chiller(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    chiller = manual(site)
+    site.folder.rename(site.folder.with_name("gone"))
+    assert "read back" in chiller.set_enabled(True)
+    site.poll(60.0, times=3)
+    assert site.info()["running"] is True
+    assert capfd.readouterr().out.count("mode and request cannot be saved") == 1
+    site.folder.with_name("gone").rename(site.folder)
+    site.poll(60.0)
+    assert site.start().request.enabled is True
+
+
+def test_a_quiet_chiller_hardly_writes_to_its_disk(site: Site) -> None:
+    site.start()
+    site.poll(10.0)
+    file = site.folder / "chiller.json"
+    before, changes = file.stat().st_ino, 0
+    for _ in range(30):
+        site.poll(10.0)
+        changes += file.stat().st_ino != before
+        before = file.stat().st_ino
+    assert changes <= 6, "five minutes"
+
+
+def test_stale_samples_are_not_decided_upon(site: Site) -> None:
+    chiller = manual(site)
+    site.clock.advance(chiller.maximum_age() + 1.0)
+    for command in (lambda: chiller.set_enabled(True), lambda: chiller.set_setpoint(12.0)):
+        with pytest.raises(CommandError, match="nothing was changed") as refused:
+            command()
+        assert refused.value.code == Code.DEVICE_OFFLINE
+    assert chiller.request.setpoint is None
+    assert (site.info()["run_writes"], site.info()["setpoint_writes"]) == (0, 0)
+    site.poll()
+    assert "read back" in chiller.set_enabled(True)
+
+
+def test_a_chiller_that_is_away_gets_no_orders_and_keeps_its_mode(site: Site) -> None:
+    chiller = manual(site)
+    chiller.set_enabled(True)
+    site.tell("fault unplug on")
+    chiller.lost("the plug was pulled")
+    assert "offline" in site.alarms.active()
+    assert chiller.snapshot.samples.fresh("water_temp", site.clock.steady, math.inf) is None
+    with pytest.raises(CommandError, match="the plug was pulled") as refused:
+        chiller.set_enabled(False)
+    assert refused.value.code == Code.DEVICE_OFFLINE
+    assert chiller.request.enabled is True
+    site.tell("fault unplug off")
+    chiller.connect()
+    site.poll()
+    assert site.alarms.active() == []
+    assert site.info()["running"] is True
+
+
+def test_antifreeze_keeps_a_disabled_chiller_running_and_says_so(site: Site) -> None:
+    site.url += "&ambient=1"
+    chiller = manual(site)
+    assert site.info()["running"] is True
+    with pytest.raises(CommandError, match="antifreeze: chiller ambient temperature") as held:
+        chiller.set_enabled(False)
+    assert held.value.code == Code.HELD
+    assert site.info()["running"] is True
+
+
+def test_a_device_alarm_from_the_first_flag_to_running_again(site: Site) -> None:
+    site.url += "&running=1&speed=100"
+    chiller = site.start()
+    site.tell("fault low_level on")
+    wait_for(lambda: site.info()["latched"], "the device's protection")
+    site.poll()
+    assert chiller.counters["switch_orders"] == 1
+    assert site.alarms.active() == ["device_alarm"]
+    site.poll(1.0)
+    assert site.info()["latched"], "the words are not read yet: that would clear what the panel has not seen"
+    site.poll(1.5)
+    decision = chiller.snapshot.decision
+    assert decision is not None
+    assert any("coolant level" in fault for fault in decision.memory.faults), decision.memory.faults
+    site.tell("fault low_level off")
+    wait_for(lambda: site.info()["alarms"] == "002000" or site.info()["latched"], "only the latch is left")
+    site.poll(FAULTS_AGAIN)
+    assert site.info()["latched"] is False, "reading again lets the device forget what is over"
+    site.poll(1.0)
+    assert site.info()["running"] is False
+    site.poll(TRIP_PAUSE)
+    assert site.info()["running"] is True
+    assert site.info()["mode_mismatch"] is False
+    assert site.alarms.listing()[0]["state"] == "returned", "latched until somebody has seen it"
+
+
+def test_words_that_are_gone_when_read_again_are_not_forgotten(site: Site) -> None:
+    site.url += "&running=1"
+    chiller = site.start()
+    site.tell("fault alarm 000008")
+    site.poll()
+    site.poll(3.0)
+    site.clock.advance(FAULTS_AGAIN)
+    for _ in chiller.steps():
+        pass
+    site.tell("fault alarm off")
+    chiller.finish()
+    decision = chiller.snapshot.decision
+    assert decision is not None
+    assert decision.memory.faults == ("system error",)
+
+
+def test_a_line_that_fails_in_the_middle_of_an_order_costs_one_try(site: Site) -> None:
+    chiller = manual(site)
+    site.tell("fault silence on")
+    with pytest.raises(NoAnswer):
+        chiller.set_enabled(True)
+    site.tell("fault silence off")
+    chiller.connect()
+    site.poll(10.0)
+    assert site.info()["running"] is True
+    assert site.info()["run_writes"] == 1, "it had arrived, as the poll shows; nothing is sent twice"
+
+
+@pytest.mark.parametrize(("safe_state", "runs"), [("keep", True), ("standby", False), ("run", True)])
+def test_the_safe_state_at_the_end(site: Site, safe_state: str, runs: bool) -> None:
+    chiller = manual(site, safe_state=safe_state)
+    chiller.set_enabled(True)
+    chiller.shutdown(time.monotonic() + 2.0)
+    assert site.info()["running"] is runs
+
+
+def test_test_mode_is_left_alone(site: Site) -> None:
+    chiller = site.start()
+    chiller._take({"run_state": RunState.TEST})
+    with pytest.raises(CommandError) as failed:
+        chiller.set_setpoint(12.0)
+    assert failed.value.code != Code.SUCCEEDED
+    assert site.info()["setpoint_writes"] == 0
