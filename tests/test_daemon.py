@@ -100,6 +100,7 @@ def bare_port(site: Site, *, stopped: bool = False) -> Iterator[int]:
         mode[0] |= termios.IXON
         termios.tcsetattr(near, termios.TCSANOW, mode)
         os.write(far, b"\x13")
+        wait_for(lambda: not select.select([], [near], [], 0)[1], "the XOFF, which the kernel delivers when it likes")
     site.link.symlink_to(os.ttyname(near))
     try:
         yield far
@@ -293,15 +294,20 @@ def test_an_unwritable_state_directory_is_said(site: Site) -> None:
 def unprivileged(site: Site) -> Iterator[list[str]]:
     """Arguments for Python that run chillerd as somebody who may write to the state directory only.
 
-    Root becomes nobody, after the imports, since Python itself may stand in root's home. Others are what they are.
+    Root becomes nobody, after the imports and a first check of the config, which brings the late ones: Python itself
+    may stand in root's home. Others are what they are.
     """
     state = site.folder / "state"
     state.mkdir()
     script = (
         "import os, sys\n"
-        f"sys.argv = ['chillerd', *sys.argv[1:]]; sys.path.insert(0, {str(ROOT)!r})\n"
+        f"given = sys.argv[1:]; sys.path.insert(0, {str(ROOT)!r})\n"
         "import pwd, grp, serial, rockit.chiller.drivers.thermotek, rockit.common.remote.client\n"
         "from rockit.chiller.daemon import main\n"
+        f"sys.argv = ['chillerd', '--check', {str(site.config)!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "sys.argv = ['chillerd', *given]\n"
     )
     if os.geteuid() == 0:
         os.chown(state, NOBODY, NOBODY)

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
+from rockit.common import VERSION, registry
 from rockit.common import config as configs
-from rockit.common import registry
 from rockit.common.daemonconfig import DaemonConfig, state_directory
-from rockit.common.device import software_version
 from rockit.common.errors import CONFIG_ERROR, USAGE_ERROR, ConfigError, StartError
 from rockit.common.lock import InstanceLock
 from rockit.common.log import Log
@@ -76,7 +75,7 @@ def main(
     parser.add_argument("config_file", nargs="?", metavar="CONFIG", help=f"config file, or its name in /etc/{name}")
     parser.add_argument("-c", "--config", help="the same, as an option")
     parser.add_argument("--check", metavar="FILE", help="only check this config file; exit 0 or 78")
-    parser.add_argument("--version", action="version", version=f"{name} {software_version()}")
+    parser.add_argument("--version", action="version", version=f"{name} {VERSION}")
     options = parser.parse_args(arguments)
     try:
         if options.check:
@@ -123,7 +122,7 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
         signal.signal(number, end)
     if OBSERVATORY_LOG in registry.registry().daemons:
         log.forward_to(registry.find(OBSERVATORY_LOG))
-    log.info(f"{name} {software_version()} serves {address.uri} with {path}")
+    log.info(f"{name} {VERSION} serves {address.uri} with {path}")
     device.start()
     notifier.ready(f"serving {address.uri}")
     server.run()

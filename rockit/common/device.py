@@ -7,24 +7,16 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rockit.common import VERSION
 from rockit.common.alarms import AlarmBook, AlarmBookState, Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.quality import utc_now
 from rockit.common.remote.service import caller, describe_methods, operate, read
 from rockit.common.state import StateFile
-
-
-def software_version() -> str:
-    """The version of this package; `unknown` in a clone that was never installed."""
-    try:
-        return version("rockit-plant")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Alarms:
@@ -139,7 +131,7 @@ class DeviceService:
         """Kind, driver, identity, version, config, methods with signatures, measurements with limits and ages."""
         return {
             "kind": self.kind,
-            "software_version": software_version(),
+            "software_version": VERSION,
             "config_name": self._config_name,
             "process_id": os.getpid(),
             "methods": describe_methods(self),

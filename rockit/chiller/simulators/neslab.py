@@ -18,7 +18,7 @@ CELSIUS, FAHRENHEIT, LPM, GPM, PSI, BAR = 1, 2, 3, 4, 6, 7
 PATIENCE = 1.0
 
 
-class Complaint(Exception):  # noqa: N818  it is the device's answer, not an error of ours
+class Complaint(Exception):
     """The device answers with the error reply: 1 bad command, 2 bad data, 3 bad checksum."""
 
 

@@ -33,7 +33,7 @@ class _Error(Exception):
         self.digit = digit
 
 
-class _Rejected(Exception):  # noqa: N818  an answer, not a failure of ours
+class _Rejected(Exception):
     """The command is answered with `#23`."""
 
 
