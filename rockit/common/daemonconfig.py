@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,8 @@ def unknown_daemon(key: str, name: str | None) -> Iterator[tuple[str, str]]:
     known = registry.registry().daemons
     if name not in known:
         yield key, registry.unknown("daemon", name, known)
+    elif known[name].pyro == 4 and find_spec("Pyro4") is None:
+        yield key, f"{name} speaks Pyro 4, which is not installed here: pip install 'rockit-plant[pyro4]'"
 
 
 def state_directory(config: DaemonConfig) -> Path:

@@ -70,7 +70,7 @@ class RemoteInput:
     def _once(self) -> None:
         self.counters["input_polls"] += 1
         try:
-            with Client(self._daemon, self._daemon.timeout) as client:
+            with self._daemon.connect() as client:
                 values = self._fetch(client)
         except CommandError as error:
             self._failed(str(error))

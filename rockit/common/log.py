@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rockit.common.registry import Daemon
@@ -68,19 +68,18 @@ class Log:
             except queue.Full:
                 self.counters["log_remote_lost"] += 1
 
-    def forward_to(self, daemon: Daemon[object]) -> None:
+    def forward_to(self, daemon: Daemon[Any]) -> None:
         """Send every line to the observatory's log daemon as well, from a thread of its own, bounded and lossy."""
         self._remote = queue.Queue(maxsize=200)
         threading.Thread(target=self._forward, args=(daemon, self._remote), name="log", daemon=True).start()
 
-    def _forward(self, daemon: Daemon[object], lines: queue.Queue[tuple[str, str]]) -> None:
+    def _forward(self, daemon: Daemon[Any], lines: queue.Queue[tuple[str, str]]) -> None:
         from rockit.common.errors import CommandError
-        from rockit.common.remote.client import Client
 
         while True:
             level, text = lines.get()
             try:
-                with Client(daemon, daemon.timeout) as remote:
+                with daemon.connect() as remote:
                     remote.call(f"log_{level}", self.name, text)
             except CommandError:
                 self.counters["log_remote_lost"] += 1

@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -24,13 +24,17 @@ SYSTEM = Path("/etc/rockit/daemons.json")
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where one daemon listens. `timeout` is what a client waits for an answer, s; `kind` picks the typed client."""
+    """Where one daemon listens. `timeout` is what a client waits for an answer, s; `kind` picks the typed client.
+
+    `pyro` is 4 for a daemon of rockit that was not ported: it needs the extra `pyro4`.
+    """
 
     object_id: Annotated[str, msgspec.Meta(min_length=1)]
     machine: str
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 5.0
     kind: str | None = None
+    pyro: Literal[4, 5] = 5
 
 
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +66,7 @@ class Daemon(Generic[T]):
         self.port = entry.port
         self.timeout = entry.timeout
         self.kind = entry.kind
+        self.pyro = entry.pyro
 
     @property
     def uri(self) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from rockit.common import registry
 from rockit.common.cli import styled
 from rockit.common.errors import CommandError, Unreachable
-from rockit.common.remote.client import Client
 from rockit.common.status import age_text
 
 PARALLEL = 32
@@ -26,7 +25,7 @@ def survey(timeout: float) -> list[dict[str, Any]]:
 def _ask(daemon: registry.Daemon[Any], timeout: float) -> dict[str, Any]:
     found: dict[str, Any] = {"name": daemon.name, "address": f"{daemon.host}:{daemon.port}"}
     try:
-        with Client(daemon, timeout) as client:
+        with daemon.connect(timeout) as client:
             status = client.report_status()
     except Unreachable as error:
         why = error.message.partition(": ")[2]

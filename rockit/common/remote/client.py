@@ -122,7 +122,8 @@ class Client:
         elif "connections of this daemon are in use" in text:
             why = text.partition("rejected: ")[2] or text
         elif "protocol version" in text or "invalid data" in text:
-            why = "what answers there does not speak Pyro 5 (an older rockit daemon speaks Pyro 4)"
+            why = f"what answers there does not speak Pyro {self.daemon.pyro}"
+            why += f'; Pyro {9 - self.daemon.pyro}? Then put "pyro": {9 - self.daemon.pyro} into its registry entry'
         elif isinstance(cause, ConnectionRefusedError):
             why = "nothing listens there; is the daemon running?"
         elif isinstance(cause, OSError) and cause.strerror:
@@ -184,7 +185,14 @@ class UntypedClient(Client):
 
 
 def client_for(daemon: Daemon[Any], timeout: float) -> Any:
-    """The client for the daemon's kind, class `Client` in `rockit.<kind>.client`; without a kind, an untyped one."""
+    """The client for the daemon's kind, class `Client` in `rockit.<kind>.client`; without a kind, an untyped one.
+
+    Raises Unreachable for a daemon that speaks Pyro 4 where that is not installed.
+    """
+    if daemon.pyro == 4:
+        from rockit.common.remote.pyro4 import LegacyClient  # only where somebody has such a daemon
+
+        return LegacyClient(daemon, timeout)
     if daemon.kind is None:
         return UntypedClient(daemon, timeout)
     try:
