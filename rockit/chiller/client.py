@@ -8,7 +8,7 @@ from typing import TypedDict
 from rockit.common.remote.client import Client as GeneralClient
 
 
-class ChillerStatus(TypedDict, total=False):
+class ChillerReport(TypedDict, total=False):
     """What `report_status()` returns. A key that is not known now is absent; temperatures in degC, times in s.
 
     `status`: 0 offline, 1 idle, 2 cooling, 3 heating; `mode`: 0 manual, 1 automatic.
@@ -51,9 +51,9 @@ class ChillerStatus(TypedDict, total=False):
 class Client(GeneralClient):
     """A chiller. Commands return a code of `rockit.common.errors.Code`; `message` then says more."""
 
-    def report_status(self) -> ChillerStatus:
+    def report_status(self) -> ChillerReport:
         """The chiller now."""
-        status: ChillerStatus = self.call("report_status")
+        status: ChillerReport = self.call("report_status")
         return status
 
     def set_mode(self, mode: int) -> int:

@@ -51,8 +51,9 @@ class Drive(StrEnum):
 
 
 Values = Mapping[str, Any]
-"""What one exchange with the device taught us: keys of MEASUREMENTS (float, int or bool in the unit given there)
-and of STATES (enums, bool, tuples of str)."""
+"""What one exchange with the device taught us: keys of MEASUREMENTS (float, int or bool in the unit given there), and
+`run_state` (RunState), `drive` (Drive), `device_alarm` and `device_warning` (bool: the device's summary flags) and
+`warnings` (names of those that are active, a tuple of str)."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,3 @@ MEASUREMENTS: dict[str, Measurement] = {
     "humidity": Measurement("Relative humidity", "%", 0, 110),
     "dew_point": Measurement("Dew point", "degC"),
 }
-
-STATES = {
-    "run_state": RunState,
-    "drive": Drive,
-    "device_alarm": bool,
-    "device_warning": bool,
-    "warnings": tuple,
-}
-"""Keys of `Values` that are not numbers. `device_alarm` and `device_warning` are the device's summary flags;
-`warnings` are the names of the warnings that are active now."""

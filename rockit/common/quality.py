@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,11 +33,6 @@ class Samples:
         """The value, or None when it was never read or is older than `maximum_age` s."""
         sample = self._samples.get(key)
         return None if sample is None or now - sample.time > maximum_age else sample.value
-
-    def all_fresh(self, keys: Iterable[str], now: float, maximum_age: float) -> dict[str, Any]:
-        """Those of `keys` whose value is fresh."""
-        found = {key: self.fresh(key, now, maximum_age) for key in keys}
-        return {key: value for key, value in found.items() if value is not None}
 
 
 def utc_text(when: datetime) -> str:

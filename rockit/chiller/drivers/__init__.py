@@ -21,7 +21,11 @@ class ChillerDriver(Protocol):
     """One family of chillers: which questions to ask, and what the answers mean.
 
     Every method that talks may raise `LineError` (no answer, port gone), `ProtocolError` (an answer that cannot be
-    right) or `Refused` (the device said no). None of them keeps time or state of the plant.
+    right) or `Refused` (the device said no; in `poll` it counts as a failed poll). None of them keeps time or state of
+    the plant.
+
+    `run_state` and `setpoint_temp` must be known for control to work, and `device_alarm` where the device has such a
+    flag. `ambient_temp` feeds antifreeze where the config names no temperature daemon. All other keys may be missing.
     """
 
     line_settings: ClassVar[LineSettings]
