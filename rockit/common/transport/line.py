@@ -15,12 +15,14 @@ from typing import Any, Generic, TypeVar
 
 from rockit.common.framing import Damage, Damaged, Decoder, Request
 from rockit.common.transport import NoAnswer, PortLost, Stopped
-from rockit.common.transport.serialport import lost_problem, open_port
+from rockit.common.transport.serialport import TICK, lost_problem, open_port
 from rockit.common.transport.settings import LineSettings
 
 F = TypeVar("F")
-TICK = 0.1
-"""How long one read waits, s: the most that a stop has to wait for a reader."""
+_PORT_ERRORS = (OSError, TypeError, AttributeError, ValueError)
+"""What pyserial raises for a port that is gone: TypeError where its descriptor is, ValueError over RFC 2217."""
+CHUNK = 4096
+"""So many bytes are looked at before anything else, at most."""
 QUIET = 0.1
 """After an answer failed to come, the line must be silent for so long before the next request, s."""
 AFTER_DAMAGE = 0.5
@@ -79,9 +81,16 @@ class Line(Generic[F]):
         if port is None:
             return
         try:
-            port.reset_output_buffer()  # closing a tty waits up to 30 s for its output otherwise
+            if "://" not in self.where:
+                port.reset_output_buffer()  # closing a tty waits up to 30 s for its output otherwise
+        except _PORT_ERRORS:
+            self.counters["close_failed"] += 1
+        self._give_back(port)
+
+    def _give_back(self, port: Any) -> None:
+        try:
             port.close()
-        except (OSError, TypeError):  # pyserial: TypeError when the descriptor is gone already
+        except _PORT_ERRORS:
             self.counters["close_failed"] += 1
 
     def finish_by(self, deadline: float) -> None:
@@ -100,7 +109,7 @@ class Line(Generic[F]):
             self.counters["requests"] += 1
             self._await_room()
             written = self._port.write(request.data)
-        except (OSError, TypeError, AttributeError) as error:
+        except _PORT_ERRORS as error:
             raise self._lost(error) from None
         if written is not None and written != len(request.data):
             raise self._lost(OSError("the port took only a part of the request"))
@@ -128,7 +137,7 @@ class Line(Generic[F]):
             if now >= deadline:
                 return self._give_up(request, damaged)
             self._check_stop()
-            data = self._read(min(TICK, deadline - now))
+            data = self._read()
             frames = self._decoder.feed(data) if data else []
             for position, frame in enumerate(frames):
                 if not isinstance(frame, Damaged) and request.matches(frame):
@@ -164,7 +173,7 @@ class Line(Generic[F]):
         quiet_at = self._clock() + (QUIET if self._unsettled else 0.0)
         give_up_at = self._clock() + self.settings.timeout
         while True:
-            data = self._port.read(4096)
+            data = self._waiting()
             for frame in self._decoder.feed(data) if data else []:
                 self._count(frame)
             now = self._clock()
@@ -181,19 +190,19 @@ class Line(Generic[F]):
             self._count(frame)
         self._unsettled = False
 
-    def _read(self, seconds: float) -> bytes:
+    def _read(self) -> bytes:
+        """What has come, or comes within a TICK."""
         try:
-            self._port.timeout = seconds
-            first = self._port.read(1)
-            if not first:
-                return b""
-            self._port.timeout = 0
-            return bytes(first + self._port.read(4096))
-        except (OSError, TypeError, AttributeError) as error:
+            return bytes(self._port.read(1)) + self._waiting()
+        except _PORT_ERRORS as error:
             raise self._lost(error) from None
-        finally:
-            if self._port is not None:
-                self._port.timeout = 0
+
+    def _waiting(self) -> bytes:
+        """What has come already. A socket tells only that there is something, and not how much."""
+        data = b""
+        while len(data) < CHUNK and (waiting := self._port.in_waiting):
+            data += self._port.read(waiting)
+        return data
 
     def _count(self, frame: F | Damaged) -> None:
         if isinstance(frame, Damaged):
@@ -228,11 +237,8 @@ class Line(Generic[F]):
     def _lost(self, error: Exception) -> PortLost:
         self.counters["port_lost"] += 1
         port, self._port = self._port, None
-        try:
-            if port is not None:
-                port.close()
-        except (OSError, TypeError):
-            self.counters["close_failed"] += 1
+        if port is not None:
+            self._give_back(port)
         return PortLost(lost_problem(self.where, error))
 
     def _note_once(self, text: str) -> None:

@@ -18,18 +18,20 @@ from rockit.common.transport.settings import LineSettings
 from rockit.common.who import holder_of
 
 _HANDLERS = "rockit.common.transport"
+TICK = 0.1
+"""How long one read waits, s: the most that a stop has to wait for a reader."""
 _PTY_MAJORS = range(136, 144)  # Documentation/admin-guide/devices.txt of Linux: Unix98 pty slaves
 
 
 def open_port(where: str, settings: LineSettings, note: Callable[[str], None]) -> Any:
-    """An open pyserial port with reads that return at once and bounded writes.
+    """An open pyserial port with bounded writes, and reads that wait for `TICK` at most.
 
+    Its time-out is never changed again: over RFC 2217 each change would be negotiated anew.
     `note` is told of settings that the port cannot take. Raises PortLost with a sentence that says what to do.
     """
     if _HANDLERS not in serial.protocol_handler_packages:
         serial.protocol_handler_packages.append(_HANDLERS)
-    if "://" not in where:
-        settings = _for_pty(where, settings, note)
+    settings = _for_pty(where.removeprefix("spy://").partition("?")[0], settings, note)
     try:
         port = serial.serial_for_url(where, do_not_open=True)
         port.baudrate = settings.baud
@@ -37,12 +39,13 @@ def open_port(where: str, settings: LineSettings, note: Callable[[str], None]) -
         port.parity = settings.parity
         port.stopbits = settings.stopbits
         port.xonxoff = settings.xonxoff
-        port.timeout = 0
-        port.write_timeout = settings.timeout
-        if "://" not in where:
+        port.timeout = TICK
+        # RFC 2217 knows no time-out of writes; its bytes go into a socket's buffer.
+        port.write_timeout = None if where.startswith("rfc2217://") else settings.timeout
+        if isinstance(port, serial.Serial):  # a tty, and not a socket or a simulation
             port.exclusive = True
         port.open()
-    except (OSError, ValueError) as error:  # SerialException is an OSError
+    except Exception as error:  # noqa: BLE001 - the handlers of URLs raise what they like
         raise PortLost(_open_problem(where, error)) from None
     return port
 
@@ -64,7 +67,7 @@ def _for_pty(where: str, settings: LineSettings, note: Callable[[str], None]) ->
 def _open_problem(where: str, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if "://" in where:
-        return f"cannot open {where}: {error}"
+        return f"cannot open {where}: {error or type(error).__name__}"
     if number == errno.ENOENT or not os.path.exists(where):
         return f"{where} does not exist; is the cable plugged in, and does the udev rule name it?"
     if number in (errno.EACCES, errno.EPERM):
