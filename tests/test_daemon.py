@@ -257,13 +257,13 @@ def test_a_port_that_another_process_holds_is_waited_for(site: Site) -> None:
     with bare_port(site):
         with serial.Serial(str(site.link), exclusive=True):
             daemon = site.chillerd(wait=False)
-            status = wait_for(lambda: (s := site.status()).get("offline_because") and s, "the cause")
+            status = wait_for(lambda: "in use" in (s := site.status()).get("offline_because", "") and s, "the cause")
             assert f"{site.link} is in use by " in status["offline_because"]
             assert f"(pid {os.getpid()})" in status["offline_because"]
             assert daemon.popen.poll() is None
         site.link.unlink()
         site.simulator()
-        wait_for(lambda: site.status()["connected"], "the port, once it is free")
+        wait_for(lambda: said(daemon, "Established connection"), "the port, once it is free")
     assert len(said(daemon, "Failed to connect")) == 1, "said once"
     assert len(said(daemon, "Established connection")) == 1
 
@@ -274,7 +274,7 @@ def test_no_permission_for_the_port_says_whose_it_is(site: Site) -> None:
     os.chmod(port, 0)
     with unprivileged(site) as command:
         site.start("chillerd", *command, str(site.config))
-        status = wait_for(lambda: (s := site.status()).get("offline_because") and s, "the cause")
+        status = wait_for(lambda: "no permission" in (s := site.status()).get("offline_because", "") and s, "the cause")
         assert f"no permission to open {site.link}" in status["offline_because"]
         assert "mode 0000; add user " in status["offline_because"]
         os.chmod(port, 0o666)
@@ -427,6 +427,7 @@ def test_a_corrupt_state_file_is_set_aside_and_told(site: Site) -> None:
         (aside,) = state.glob(f"{name}.corrupt-*")
         assert aside.name in told
     assert said(daemon, "mode and request start from their defaults")
+    wait_for((state / "chiller.json").exists, "the new state")
     assert json.loads((state / "chiller.json").read_text())["request"]["mode"] == 1
 
 

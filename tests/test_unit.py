@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rockit.common.device import Alarms
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.state import StateFile
-from rockit.common.transport import NoAnswer, protocol_sim
+from rockit.common.transport import protocol_sim
 from rockit.common.transport.line import Line
 
 
@@ -331,12 +331,27 @@ def test_words_that_are_gone_when_read_again_are_not_forgotten(site: Site) -> No
     assert decision.memory.faults == ("system error",)
 
 
-def test_a_line_that_fails_in_the_middle_of_an_order_costs_one_try(site: Site) -> None:
-    chiller = manual(site)
-    site.tell("fault silence on")
-    with pytest.raises(NoAnswer):
-        chiller.set_enabled(True)
+def unconfirmed(site: Site, monkeypatch: pytest.MonkeyPatch, write: str, command: Callable[[], str]) -> None:
+    """Give a command whose write arrives and whose answer does not."""
+    driver = site.unit._driver
+    real = getattr(driver, write)
+
+    def interrupted(value: Any) -> None:
+        site.tell("fault silence on")
+        real(value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, write, interrupted)
+        with pytest.raises(CommandError, match="whether the chiller followed is not known") as failed:
+            command()
+    assert failed.value.code == Code.DEVICE_OFFLINE
     site.tell("fault silence off")
+
+
+def test_a_line_that_fails_in_the_middle_of_an_order_costs_one_try(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site)
+    unconfirmed(site, monkeypatch, "write_running", lambda: chiller.set_enabled(True))
+    assert chiller._reading().run_state is None, "what it does now nobody knows"
     chiller.connect()
     site.poll(10.0)
     assert site.info()["running"] is True
@@ -349,6 +364,66 @@ def test_the_safe_state_at_the_end(site: Site, safe_state: str, runs: bool) -> N
     chiller.set_enabled(True)
     chiller.shutdown(time.monotonic() + 2.0)
     assert site.info()["running"] is runs
+
+
+@pytest.mark.parametrize(("fault", "runs"), [
+    ("refuse once", False), ("silence once", False), ("checksum once", False), ("ignore_writes on", True),
+])  # fmt: skip
+def test_the_safe_state_is_read_back_and_tried_again(
+    site: Site, capfd: pytest.CaptureFixture[str], fault: str, runs: bool
+) -> None:
+    chiller = manual(site, safe_state="standby")
+    chiller.set_enabled(True)
+    site.tell(f"fault {fault}")
+    chiller.shutdown(time.monotonic() + 2.0)
+    assert site.info()["running"] is runs
+    said = capfd.readouterr().out
+    assert ("left the chiller in standby" in said) is not runs
+    assert ("could not be left in standby: it acknowledges, and reports run" in said) is runs
+
+
+# What was read at the last poll may be true no more
+
+
+def test_a_stop_after_a_start_that_was_not_confirmed_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site)
+    chiller.set_enabled(False)
+    unconfirmed(site, monkeypatch, "write_running", lambda: chiller.set_enabled(True))
+    assert site.info()["running"] is True
+    assert "standby, read back" in chiller.set_enabled(False)
+    assert site.info()["running"] is False
+
+
+def test_a_start_after_a_power_cut_that_no_poll_saw_is_sent(site: Site) -> None:
+    chiller = manual(site)
+    chiller.set_enabled(True)
+    site.poll()
+    site.tell("set power cycle")
+    assert "run, read back" in chiller.set_enabled(True)
+    assert site.info()["running"] is True
+
+
+def test_a_set_point_after_one_that_was_not_confirmed_is_sent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site)
+    chiller.set_setpoint(20.0)
+    unconfirmed(site, monkeypatch, "write_setpoint", lambda: chiller.set_setpoint(10.0))
+    assert site.info()["setpoint"] == pytest.approx(10.0)
+    assert "20.0 °C, read back" in chiller.set_setpoint(20.0)
+    assert site.info()["setpoint"] == pytest.approx(20.0)
+
+
+def test_a_refused_start_is_not_a_refused_set_point(site: Site) -> None:
+    chiller = manual(site)
+    site.poll()
+    site.tell("fault refuse once")
+    with pytest.raises(CommandError) as refused:
+        chiller.set_enabled(True)
+    assert refused.value.code == Code.DEVICE_REFUSED
+    site.clock.advance(25.0)
+    site.tell("fault refuse once")
+    assert "12.0 °C, read back" in chiller.set_setpoint(12.0)
+    assert chiller.request.setpoint == 12.0
+    assert site.info()["setpoint"] == pytest.approx(12.0)
 
 
 def test_test_mode_is_left_alone(site: Site) -> None:

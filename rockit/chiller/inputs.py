@@ -96,13 +96,14 @@ class ChillerInputs:
             raise
         except CommandError:
             measured = {}  # a daemon without that method: asked channel by channel, as rockit's chillerd does
-        if "date" in measured and not measurement_is_current(measured, datetime.now(UTC)):
+        if not isinstance(measured, Mapping) or "date" not in measured:
+            measured = {}  # without a time it may be of last week
+        elif not measurement_is_current(measured, datetime.now(UTC)):
             return dict.fromkeys(names)
-        states = {name: _switch_state(measured[name]) for name in names if name in measured}
-        for name in names:
-            if name not in states:
-                states[name] = self._fetch_channel(client, name)
-        return states
+        return {
+            name: _measured_channel(measured, name) if name in measured else self._fetch_channel(client, name)
+            for name in names
+        }
 
     @staticmethod
     def _fetch_channel(client: Client, name: str) -> bool | None:
@@ -113,9 +114,13 @@ class ChillerInputs:
             raise
         except CommandError:
             return None
-        return None if state is False else _switch_state(state)
+        return _switch_state(state)
+
+
+def _measured_channel(measured: Mapping[str, Any], name: str) -> bool | None:
+    return _switch_state(measured[name]) if measured.get(f"{name}_valid", True) is True else None
 
 
 def _switch_state(value: Any) -> bool | None:
-    """rockit's switch states: 0 off, 1 on; everything else (2 among it) is not known."""
-    return {0: False, 1: True}.get(value) if isinstance(value, int) else None
+    """rockit's switch states: 0 off, 1 on; everything else is not known: 2, and False, which stands for "no such"."""
+    return {0: False, 1: True}.get(value) if isinstance(value, int) and not isinstance(value, bool) else None

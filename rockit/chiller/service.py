@@ -20,8 +20,9 @@ from rockit.common.poll import Poller
 from rockit.common.quality import utc_now, utc_text
 from rockit.common.remote.service import operate, read
 
-COMMAND_WAIT = 4.5
-"""A command is answered within this, s: clients of rockit wait five."""
+COMMAND_WAIT = 8.0
+"""A command is answered within this, s: a T257P that is asked once a second needs six to write and read back; clients
+wait ten."""
 
 
 class ChillerService(DeviceService):
@@ -106,14 +107,14 @@ class ChillerService(DeviceService):
             raise CommandError(Code.OUT_OF_RANGE, f"mode must be 0 (manual) or 1 (automatic), not {mode!r}")
         self._unit.set_mode(ChillerMode(mode))
         self._poller.hurry()
-        return f"the mode is {ChillerMode(mode).name.lower()}"
+        return f"the mode is {ChillerMode(mode).name.lower()}{self._unit.forgetful}"
 
     @operate
     def set_enabled(self, enabled: bool) -> str:
         """Start or stop the chiller, in manual mode. Succeeded means: read back from the device."""
         if not isinstance(enabled, bool):
             raise CommandError(Code.OUT_OF_RANGE, f"enabled must be True or False, not {enabled!r}")
-        return self._poller.submit(lambda: self._unit.set_enabled(enabled), COMMAND_WAIT)
+        return self._submit(lambda: self._unit.set_enabled(enabled))
 
     @operate
     def set_setpoint(self, celsius: float) -> str:
@@ -126,7 +127,14 @@ class ChillerService(DeviceService):
                 Code.OUT_OF_RANGE, f"{celsius:g} °C is outside the limits of this chiller, {low:g} to {high:g} °C"
             )
         wanted = round(round(celsius / self._resolution) * self._resolution, 6)
-        return self._poller.submit(lambda: self._unit.set_setpoint(wanted), COMMAND_WAIT)
+        return self._submit(lambda: self._unit.set_setpoint(wanted))
+
+    def _submit(self, run: Callable[[], str]) -> str:
+        """Have the query loop do it, and poll at once, so that the status shows all that follows from it."""
+        try:
+            return self._poller.submit(run, COMMAND_WAIT)
+        finally:
+            self._poller.hurry()
 
     def acknowledged(self, name: str) -> None:
         """Whoever acknowledges an alarm has seen to its cause: what was given up is tried again."""
@@ -142,6 +150,8 @@ class ChillerService(DeviceService):
             entry: dict[str, Any] = {"label": known.label, "unit": known.unit}
             if key == "setpoint_temp":
                 entry["limits"] = [low, high]
+            elif math.isfinite(known.low):
+                entry["limits"] = [known.low, known.high]
             entry["maximum_age"] = round(self._maximum_age(key), 1)
             measurements[key] = entry
         return {
@@ -176,11 +186,9 @@ class ChillerService(DeviceService):
     def _state(self, snapshot: Snapshot, now: float) -> ChillerStatus:
         age = self._unit.maximum_age()
         running = snapshot.samples.fresh("run_state", now, age)
-        if (
-            not isinstance(running, RunState)
-            or not running.running
-            or snapshot.samples.fresh("pump", now, age) is False
-        ):
+        if not isinstance(running, RunState):
+            return ChillerStatus.OFFLINE  # not known is not idle
+        if not running.running or snapshot.samples.fresh("pump", now, age) is False:
             return ChillerStatus.IDLE
         drive = snapshot.samples.fresh("drive", now, age)
         return ChillerStatus.HEATING if drive is Drive.HEAT else ChillerStatus.COOLING
@@ -195,7 +203,7 @@ class ChillerService(DeviceService):
             if decision.memory.antifreeze or "antifreeze_blind" not in decision.alarms:
                 details["antifreeze_enabled"] = decision.memory.antifreeze
             warnings = snapshot.samples.fresh("warnings", now, self._unit.maximum_age()) or ()
-            details["faults"] = [*decision.memory.faults, *warnings]
+            details["faults"] = list(dict.fromkeys((*decision.memory.faults, *warnings)))
             details["why"] = decision.why
             for key, text in (("held", decision.held), ("setpoint_held", decision.set_point_held)):
                 if text is not None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -27,7 +28,7 @@ from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
 from rockit.common.quality import Samples, utc_now
 from rockit.common.state import StateFile
-from rockit.common.transport import LineError
+from rockit.common.transport import LineError, PortLost, Stopped
 from rockit.common.transport.line import Line
 
 READ_BACKS = 3
@@ -35,6 +36,10 @@ READ_BACK_PAUSE = 0.7
 """A write is looked for so often, with such pauses, before it counts as not followed, s."""
 ROUNDS = 4
 """Decisions in one poll: standby, its consequences, and the set point; whatever is left waits for the next."""
+SWITCH, SET_POINT = "switch", "set point"
+NOT_SAVED = Condition(
+    "mode, request and timers cannot be saved and will be forgotten at a restart; see the log", Priority.HIGH
+)
 CLOCK_STEP = 1.0
 """A change of the wall clock against the monotonic one that is worth a new state file, s."""
 
@@ -58,7 +63,7 @@ class Snapshot:
     samples: Samples = field(default_factory=Samples)
     identity: dict[str, str] = field(default_factory=dict)
     decision: control.Decision | None = None
-    offline_because: str = ""
+    offline_because: str = "it has not been asked yet; the daemon has just started"
 
 
 class ChillerUnit:
@@ -84,7 +89,7 @@ class ChillerUnit:
         self._saved: tuple[control.Request, control.Memory] | None = None
         self._saved_to_utc = 0.0
         self._decided_for = control.Request()
-        self._refused = ""
+        self._refused: dict[str, str] = {}
         self._poll_began = 0.0
         self.counters: Counter[str] = Counter()
         saved = state.load()
@@ -113,19 +118,22 @@ class ChillerUnit:
         self._poll_began = time.monotonic()
         for values in self._driver.poll():
             self._take(values)
+            if self.snapshot.polled_at is None and self._reading().run_state is not None:
+                self._publish()  # the first contact: a whole poll takes seconds
             yield
 
     def finish(self) -> None:
         """A whole poll is in."""
-        now, polled = time.monotonic(), utc_now()
+        self.snapshot = replace(self.snapshot, poll_took=time.monotonic() - self._poll_began)
         self._alarms.update("poll", {})
         decision = self._decide()
-        # Told before it is acted upon: a write may take seconds, and what was read is true now.
-        self.snapshot = replace(
-            self.snapshot, connected=True, polled_at=now, polled=polled, poll_took=now - self._poll_began,
-            offline_because="",
-        )  # fmt: skip
+        self._publish()  # before it is acted upon: a write may take seconds, and what was read is true now
         self._carry_out(decision)
+
+    def _publish(self) -> None:
+        self.snapshot = replace(
+            self.snapshot, connected=True, polled_at=time.monotonic(), polled=utc_now(), offline_because=""
+        )
 
     def lost(self, reason: str) -> None:
         """No connection: what was measured is not known any more."""
@@ -143,11 +151,24 @@ class ChillerUnit:
             self._log.error(f"the chiller is not connected and cannot be left in {self._config.safe_state}")
             return
         self._line.finish_by(deadline)
-        try:
-            self._driver.write_running(run)
-            self._log.info(f"left the chiller in {self._config.safe_state}, as configured")
-        except (LineError, ProtocolError) as error:
-            self._log.error(f"the chiller could not be left in {self._config.safe_state}: {error}")
+        problem = "there was no time to ask it"
+        while True:
+            try:
+                self._driver.write_running(run)
+                self._take(self._driver.read_state())
+            except Stopped:  # the line says so when the deadline is there
+                break
+            except PortLost as error:
+                problem = str(error)
+                break
+            except (LineError, ProtocolError) as error:
+                problem = str(error)
+                continue
+            if self._runs(run):
+                self._log.info(f"left the chiller in {self._config.safe_state}, as configured, and read back")
+                return
+            problem = f"it acknowledges, and reports {self._reading().run_state}"
+        self._log.error(f"the chiller could not be left in {self._config.safe_state}: {problem}")
 
     # What other threads call.
 
@@ -167,21 +188,21 @@ class ChillerUnit:
 
     def set_enabled(self, enabled: bool) -> str:
         """Start or stop in manual mode; returns when read back. Raises CommandError."""
-        self._need_device()
         if self.request.mode is not ChillerMode.MANUAL:
             raise CommandError(Code.NOT_MANUAL, "the mode is automatic; change it with `mode manual` first")
+        self._look(self._driver.read_state)
         with self._lock:
             self.request, self._memory = replace(self.request, enabled=enabled), self._memory.forgiven()
             self._save()
         decision = self._settle()
         word = "run" if enabled else "standby"
         if self._runs(enabled):
-            return f"the chiller is in {word}, read back from the device"
+            return f"the chiller is in {word}, read back from the device{self.forgetful}"
         if decision.want and not enabled:
             raise CommandError(Code.HELD, f"noted, but kept running by {decision.why}")
-        if self._refused:
+        if SWITCH in self._refused:
             raise CommandError(
-                Code.DEVICE_REFUSED, f"{self._refused}; it is tried again, {control.ATTEMPTS} times in all"
+                Code.DEVICE_REFUSED, f"{self._refused[SWITCH]}; it is tried again, {control.ATTEMPTS} times in all"
             )
         if decision.held:
             raise CommandError(Code.HELD, f"noted, and held by {decision.held}; it follows when that ends")
@@ -189,16 +210,16 @@ class ChillerUnit:
 
     def set_setpoint(self, celsius: float) -> str:
         """Ask for a set point, °C; returns when what is written now has been read back. Raises CommandError."""
-        self._need_device()
+        self._look(self._driver.read_setpoint)
         before = self.request.setpoint
         self._ask_setpoint(celsius)
         decision = self._settle()
         device = self._reading().setpoint_temp
         if self._holds(celsius):
-            return f"the set point is {device:.1f} °C, read back from the device"
-        if self._refused:
+            return f"the set point is {device:.1f} °C, read back from the device{self.forgetful}"
+        if SET_POINT in self._refused:
             self._ask_setpoint(before)
-            raise CommandError(Code.DEVICE_REFUSED, f"{self._refused}; the set point is not changed")
+            raise CommandError(Code.DEVICE_REFUSED, f"{self._refused[SET_POINT]}; the set point is not changed")
         if decision.set_point_held:
             raise CommandError(Code.HELD, f"noted, and held at {device} °C by {decision.set_point_held}")
         if self._config.setpoint_rate is not None and not decision.memory.setpoint.attempts:
@@ -211,23 +232,28 @@ class ChillerUnit:
             self.request, self._memory = replace(self.request, setpoint=celsius), self._memory.set_point_forgiven()
             self._save()
 
-    def _need_device(self) -> None:
-        """A command is for a device that is there now; one that has told its state too long ago is asked again."""
+    def _look(self, read: Callable[[], Values]) -> None:
+        """A command begins with asking the device: what the last poll said may be true no more."""
         if not self.snapshot.connected:
-            why = self.snapshot.offline_because or "no poll yet"
-            raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {why}")
-        if self._reading().run_state is None:
-            try:
-                self._take(self._driver.read_state())
-            except (LineError, ProtocolError) as error:
-                raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {error}") from None
+            raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {self.snapshot.offline_because}")
+        try:
+            self._take(read())
+        except (LineError, ProtocolError) as error:
+            raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {error}") from None
+
+    @property
+    def forgetful(self) -> str:
+        """What to add to a success that the disk has not taken."""
+        return "; it will be forgotten at a restart, see the alarm state_not_saved" if self._unsaved else ""
 
     # Inside.
 
     def _take(self, values: Values) -> None:
         """Believe what was read, but for numbers that no chiller can mean: those make their key unknown."""
         broken = [
-            key for key, value in values.items() if key in MEASUREMENTS and not MEASUREMENTS[key].plausible(value)
+            key
+            for key, value in values.items()
+            if key in MEASUREMENTS and value is not None and not MEASUREMENTS[key].plausible(value)
         ]
         self.counters["implausible"] += len(broken)
         believed = {**values, **dict.fromkeys(broken)}
@@ -249,11 +275,16 @@ class ChillerUnit:
         return age * (len(slow) + 1) if key in slow else age
 
     def _settle(self) -> control.Decision:
-        """Decide and act until there is nothing more to do; each write is read back and decided upon again."""
-        return self._carry_out(self._decide())
+        """What a command does: decide and act until there is nothing more to do, each write read back."""
+        try:
+            return self._carry_out(self._decide())
+        except (LineError, ProtocolError) as error:
+            raise CommandError(
+                Code.DEVICE_OFFLINE, f"the request is kept, but whether the chiller followed is not known: {error}"
+            ) from None
 
     def _carry_out(self, decision: control.Decision) -> control.Decision:
-        self._refused = ""
+        self._refused = {}
         for _ in range(ROUNDS):
             if not self._act(decision):
                 break
@@ -269,6 +300,7 @@ class ChillerUnit:
             self._memory = decision.memory
             self._save()  # before the act: a start that is not remembered could be followed by one too soon
         self._alarms.update("control", decision.alarms)
+        self._alarms.update("state", {"state_not_saved": NOT_SAVED} if self._unsaved else {})
         self.snapshot = replace(self.snapshot, decision=decision)
         return decision
 
@@ -278,26 +310,51 @@ class ChillerUnit:
             return True  # somebody asked for something else meanwhile: decide again
         try:
             if decision.switch is not None:
-                self.counters["switch_orders"] += 1
-                why = "the chiller reports an alarm" if decision.memory.tripped else decision.why
-                self._log.info(f"{'start' if decision.switch else 'standby'} ({why})")
-                self._driver.write_running(decision.switch)
-                self._read_back(self._driver.read_state, lambda: self._runs(decision.switch))
+                self._switch(decision.switch, "an alarm of the device" if decision.memory.tripped else decision.why)
             elif decision.read_faults:
-                faults = self._driver.read_faults()
-                with self._lock:
-                    # Reading may clear what it tells: an empty second answer says nothing of why the unit stopped.
-                    self._memory = replace(self._memory, faults=faults or self._memory.faults, faults_read=True)
+                self._ask_faults()
             elif decision.set_point is not None:
-                self.counters["set_point_writes"] += 1
-                self._driver.write_setpoint(decision.set_point)
-                self._read_back(self._driver.read_setpoint, lambda: self._holds(decision.set_point))
+                self._write_setpoint(decision.set_point)
             else:
                 return False
         except Refused as error:
             self.counters["refused"] += 1
-            self._refused = str(error)
+            self._refused[SET_POINT if decision.switch is None else SWITCH] = str(error)
         return True
+
+    def _switch(self, run: bool, why: str) -> None:
+        self.counters["switch_orders"] += 1
+        self._log.info(f"{'start' if run else 'standby'} ({why})")
+        with self._unknown_unless_read("run_state", "pump", "drive"):
+            self._driver.write_running(run)
+            self._read_back(self._driver.read_state, lambda: self._runs(run))
+
+    def _write_setpoint(self, celsius: float) -> None:
+        self.counters["set_point_writes"] += 1
+        with self._unknown_unless_read("setpoint_temp"):
+            self._driver.write_setpoint(celsius)
+            self._read_back(self._driver.read_setpoint, lambda: self._holds(celsius))
+
+    def _ask_faults(self) -> None:
+        faults = self._driver.read_faults()
+        with self._lock:
+            # Reading may clear what it tells: an empty second answer says nothing of why the unit stopped.
+            known, self._memory = self._memory.faults, replace(
+                self._memory, faults=faults or self._memory.faults, faults_read=True
+            )  # fmt: skip
+        if faults and faults != known:
+            self._log.warning(f"the chiller reports: {', '.join(faults)}")
+
+    @contextmanager
+    def _unknown_unless_read(self, *keys: str) -> Iterator[None]:
+        """Around a write: where its answer is lost, nobody knows whether the device followed."""
+        try:
+            yield
+        except Refused:
+            raise
+        except (LineError, ProtocolError):
+            self._take(dict.fromkeys(keys))
+            raise
 
     def _read_back(self, read: Callable[[], Values], done: Callable[[], bool]) -> None:
         """Read what was written until it took effect; some devices show it a second later (PolyScience, LAUDA WK)."""

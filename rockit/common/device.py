@@ -18,6 +18,13 @@ from rockit.common.quality import utc_now
 from rockit.common.remote.service import caller, describe_methods, operate, read
 from rockit.common.state import StateFile
 
+MAX_COMMENT = 500
+
+
+def plain_text(text: object) -> str:
+    """What a person wrote, fit for logs, files and terminals: valid, printable, of bounded length."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(text)[:MAX_COMMENT])
+
 
 class Alarms:
     """An alarm book that threads may share, that survives a restart, and that writes what is new to the log."""
@@ -74,7 +81,7 @@ class Alarms:
                 self._file.save(state)
                 self._saved = number
                 self._unsaved = False
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 if not self._unsaved:
                     self._unsaved = True
                     self._log.error(f"alarms cannot be saved: {error}; they are kept in memory")
@@ -100,7 +107,7 @@ class DeviceService:
     def acknowledge(self, name: str, comment: str = "") -> str:
         """Say that an alarm was seen. A latched one that has gone ends with it."""
         try:
-            self._alarms.acknowledge(str(name), str(comment), caller())
+            self._alarms.acknowledge(str(name), plain_text(comment), caller())
         except KeyError:
             raise CommandError(Code.FAILED, self._no_alarm(str(name))) from None
         self.acknowledged(str(name))
@@ -112,7 +119,7 @@ class DeviceService:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
             raise CommandError(Code.OUT_OF_RANGE, "seconds must be a number")
         try:
-            self._alarms.shelve(str(name), seconds, str(comment), caller())
+            self._alarms.shelve(str(name), seconds, plain_text(comment), caller())
         except KeyError:
             raise CommandError(Code.FAILED, self._no_alarm(str(name))) from None
         except ValueError as error:

@@ -19,7 +19,7 @@ from rockit.common.framing import ProtocolError
 from rockit.common.log import Log
 from rockit.common.transport import LineError, PortLost, Stopped
 
-BACK_OFF = (0.5, 1.0, 2.0, 4.0, 5.0)
+BACK_OFF = (0.5, 1.0, 2.0)
 """Pauses between attempts to connect, s; the last one repeats for ever."""
 BEAT = 1.0
 """How often a waiting loop shows that it lives, s."""
@@ -162,9 +162,7 @@ class Poller:
             except (LineError, ProtocolError, OSError) as error:
                 self._failed(str(error))
             except Exception as error:  # noqa: BLE001 - an error of ours must not end the control of a plant
-                self.counters["internal_errors"] += 1
-                if self.counters["internal_errors"] <= 3:
-                    self._log.exception("the poll loop met an error of its own and goes on")
+                self._own_error("the poll loop met an error of its own and goes on")
                 self._failed(f"error in the daemon: {error!r}")
 
     def _session(self) -> None:
@@ -228,8 +226,13 @@ class Poller:
         try:
             self._task.lost(reason)
         except Exception:  # noqa: BLE001 - see _run
-            self.counters["internal_errors"] += 1
-            self._log.exception("could not publish the loss")
+            self._own_error("the loss could not be published")
+
+    def _own_error(self, what: str) -> None:
+        """The first ones are logged whole, all are counted: what comes back each second must not fill a disk."""
+        self.counters["internal_errors"] += 1
+        if self.counters["internal_errors"] <= 3:
+            self._log.exception(what)
 
     def _serve(self, seconds: float) -> None:
         """Run waiting commands, and go on doing so for `seconds`."""

@@ -35,6 +35,8 @@ MESSAGE_TIMEOUT = 10.0
 client does not take is given up after the same time."""
 IDLE_EVICTION = 300.0
 """When all places are taken, a connection that was idle for so long makes room for a new one, s."""
+SILENT_EVICTION = 1.0
+"""Then, too, one that has not even begun to talk after so long, s: a client begins at once."""
 MAX_DENIED = 32
 """So many connections beyond the limit are let in to be told that there is no room; more are closed at once."""
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -218,12 +220,14 @@ class Server:
         if len(self._all) - self._denied < self._limit:
             return None
         now = time.monotonic()
+        silent = [c for c in self._all if c.watched and not c.shaken and c.denied is None]
         idle = [c for c in self._all if c.watched and not c.owes]
-        oldest = min(idle, key=lambda c: c.since, default=None)
-        if oldest is not None and now - oldest.since > IDLE_EVICTION:
-            self.counters["connections_evicted"] += 1
-            self._drop(oldest)
-            return None
+        for group, patience in ((silent, SILENT_EVICTION), (idle, IDLE_EVICTION)):
+            oldest = min(group, key=lambda c: c.since, default=None)
+            if oldest is not None and now - oldest.since > patience:
+                self.counters["connections_evicted"] += 1
+                self._drop(oldest)
+                return None
         return f"all {self._limit} connections of this daemon are in use; close some clients and try again"
 
     def _ready(self, connection: Connection, events: int) -> None:

@@ -21,6 +21,8 @@ from rockit.common.transport.settings import LineSettings
 F = TypeVar("F")
 _PORT_ERRORS = (OSError, TypeError, AttributeError, ValueError)
 """What pyserial raises for a port that is gone: TypeError where its descriptor is, ValueError over RFC 2217."""
+LAST_TIMEOUT = 0.8
+"""When the daemon is stopping, a lost answer must leave time for a second try, s."""
 CHUNK = 4096
 """So many bytes are looked at before anything else, at most."""
 QUIET = 0.1
@@ -130,7 +132,7 @@ class Line(Generic[F]):
     def _await(self, request: Request[F]) -> F:
         deadline = self._clock() + self.settings.timeout
         if self._deadline is not None:
-            deadline = min(deadline, self._deadline)
+            deadline = min(self._clock() + LAST_TIMEOUT, deadline, self._deadline)
         damaged: Damage | None = None
         while True:
             now = self._clock()
