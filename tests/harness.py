@@ -135,7 +135,7 @@ class Site:
     def chillerd(self, *, wait: bool = True, **environment: str) -> Process:
         process = self.start("chillerd", str(ROOT / "chillerd"), str(self.config), **environment)
         if wait:
-            wait_for(lambda: self.status().get("connected"), "a connected chiller")
+            wait_for(lambda: self.status().get("why"), "a whole poll and what follows from it")
         return process
 
     def fault(self, text: str, link: Path | None = None) -> str:

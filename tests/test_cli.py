@@ -61,7 +61,7 @@ def on_a_terminal(site: Site, *arguments: str, **environment: str) -> tuple[int,
 # --- verbs and help
 
 
-def test_all_contracted_verbs_are_there() -> None:
+def test_all_promised_verbs_are_there() -> None:
     assert set(group.commands) == VERBS
 
 
@@ -513,3 +513,20 @@ def test_the_config_may_be_named_after_the_verb(site: Site) -> None:
         answer = site.chiller(*words, CHILLERD_CONFIG_PATH="")
         assert answer.returncode == 0, answer.stderr
         assert json.loads(answer.stdout)["connected"] is True
+
+
+@pytest.mark.parametrize("verb", ["status", "json", "alarms", "describe", "counters"])
+@pytest.mark.parametrize(("closing", "code"), [(">&-", 0), (">&- 2>&-", 0), (">/dev/full", 1)])
+def test_output_that_goes_nowhere_is_no_traceback(plant: Site, verb: str, closing: str, code: int) -> None:
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'chiller'} {verb} {closing}", shell=True, env=plant.environment, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ("the output cannot be written" in done.stderr) == bool(code)
+
+
+def test_a_negative_number_is_a_number(plant: Site) -> None:
+    assert "outside the limits" in failed(plant, 11, "setpoint", "-5")
+    assert "not -1.0 s" in failed(plant, 11, "shelve", "offline", "-1")

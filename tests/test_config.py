@@ -77,6 +77,11 @@ def test_the_original_s_config_is_accepted_with_its_meaning() -> None:
     assert msgspec.structs.replace(ours, control_machines=found.control_machines) == found
 
 
+def test_zeros_that_the_original_accepts_are_accepted() -> None:
+    found = parse(json.dumps({**ORIGINAL, "query_delay": 0, "serial_timeout": 0}))
+    assert (found.query_delay, found.serial_timeout) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(("written", "read"), [("9600.0", 9600), ("9.6e3", 9600), ("19200", 19200)])
 def test_a_whole_number_may_have_a_decimal_point(written: str, read: int) -> None:
     text = json.dumps({**README, "serial_baud": 0}).replace('"serial_baud": 0', f'"serial_baud": {written}')
@@ -115,7 +120,7 @@ def test_everything_wrong_is_told_at_once_with_its_path() -> None:
 
 
 def test_names_are_checked_also_when_other_keys_are_missing() -> None:
-    text = json.dumps({"daemon": "nowhere", "control_machines": ["Nobody"], "query_delay": 0})
+    text = json.dumps({"daemon": "nowhere", "control_machines": ["Nobody"], "query_delay": -1})
     assert set(problems(text)) == {"daemon", "control_machines[0]", "query_delay", "log_name", "serial_port"}
 
 
@@ -127,10 +132,12 @@ def test_a_wrong_key_is_not_blamed_on_its_neighbour() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("query_delay", -1, "> 0"), ("query_delay", 0, "> 0"), ("query_delay", "7", "expected float, got str"),
+        ("query_delay", -1, ">= 0"), ("state_directory", "relative", "must begin with /"),
+        ("query_delay", "7", "expected float, got str"),
         ("query_delay", True, "got bool"), ("query_delay", None, "got null"), ("serial_baud", 0, ">= 50"),
         ("serial_baud", -9600, ">= 50"), ("serial_baud", 9600.5, "got float"), ("serial_baud", "9600", "got str"),
-        ("serial_baud", 10**30, "4000000"), ("serial_timeout", 0, "> 0"), ("serial_bytesize", 9, "9"),
+        ("serial_baud", 10**30, "4000000"), ("serial_timeout", -1, ">= 0"), ("state_directory", "", "length >= 1"),
+        ("serial_bytesize", 9, "9"),
         ("serial_parity", "X", "X"), ("serial_stopbits", 1.7, "1, 1.5 or 2"), ("log_name", "", "length >= 1"),
         ("serial_port", "", "length >= 1"), ("control_machines", "CLASPTCS", "expected array"),
         ("setpoint_limits", [5], "length 2"), ("setpoint_limits", [45, 5], "must be below"),
@@ -138,7 +145,8 @@ def test_a_wrong_key_is_not_blamed_on_its_neighbour() -> None:
         ("antifreeze_disable_limit", None, "both"), ("setpoint_rate", 0, "> 0"),
         ("dew_point_margin", 2, "humidity_value_key"),
         ("humidity_value_key", "x", "temperature_daemon"), ("temperature_value_key", "x", "temperature_daemon"),
-        ("power_channels", ["a"], "power_daemon"), ("driver", "t257p", ", ".join(sorted(DRIVERS))),
+        ("power_channels", ["a"], "power_daemon"), ("power_daemon", "clasp_chiller", "this daemon itself"),
+        ("driver", "t257p", ", ".join(sorted(DRIVERS))),
         ("minimum_on_time", -1, ">= 0"), ("state_directory", 5, "got int"),
     ],
 )  # fmt: skip

@@ -338,6 +338,9 @@ def test_antifreeze_can_be_switched_off() -> None:
 def test_minimum_off_time_holds_a_start_and_minimum_on_time_a_stop() -> None:
     plant = Plant(channels={"a": True}, limits=Limits(minimum_on_time=180.0, minimum_off_time=300.0))
     plant.poll()
+    assert "minimum off time (10 s left)" in str(plant.wait(290).held), "it may have stopped a moment before"
+    plant.wait(10)
+    assert plant.runs
     plant.channels = {"a": False}
     assert "minimum on time (10 s left)" in str(plant.wait(170).held)
     assert plant.runs
@@ -348,6 +351,14 @@ def test_minimum_off_time_holds_a_start_and_minimum_on_time_a_stop() -> None:
     assert not plant.runs
     plant.wait(10)
     assert plant.runs
+
+
+def test_a_chiller_that_was_found_running_may_have_just_started() -> None:
+    plant = Plant(state=RUN, channels={"a": False}, limits=Limits(minimum_on_time=180.0))
+    plant.poll()
+    assert "minimum on time (10 s left)" in str(plant.wait(170).held)
+    plant.wait(10)
+    assert not plant.runs
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_check_and_version_open_nothing(site: Site) -> None:
     assert "query_delay" in refused(site, 78, "--check", str(site.config))
 
 
-def test_the_config_can_be_named_in_every_contracted_way(site: Site) -> None:
+def test_the_config_can_be_named_in_every_way(site: Site) -> None:
     folder = Path(site.environment["CHILLERD_CONFIG_ROOT"])
     folder.mkdir()
     site.config.rename(folder / "clasp.json")

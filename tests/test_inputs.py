@@ -274,7 +274,7 @@ def test_channels_are_on_and_off(bench: Bench) -> None:
     assert bench.log.lines == []
 
 
-@pytest.mark.parametrize("state", [2, -1, 3, None, "on", 1.0, math.nan, [1]], ids=str)
+@pytest.mark.parametrize("state", [2, -1, 3, None, "on", 1.0, math.nan, [1], True, False], ids=str)
 def test_a_state_that_is_neither_on_nor_off_is_not_off(bench: Bench, state: Any) -> None:
     power = Power(cmos=1, swir=0)
     bench.serve("power", power)
@@ -307,6 +307,21 @@ def test_stale_power_states_are_not_known(bench: Bench) -> None:
     inputs = bench.power("cmos")
     asked_twice_more(power)
     assert channels(inputs) == {"cmos": None}
+
+
+def test_states_that_their_daemon_does_not_vouch_for_are_not_known(bench: Bench) -> None:
+    power = Power(cmos=0, swir=1, cmos_valid=False, swir_valid=True)
+    bench.serve("power", power)
+    inputs = bench.power("cmos", "swir")
+    wait_for(lambda: channels(inputs) == {"cmos": None, "swir": True}, "one known, one not")
+
+
+def test_states_without_a_time_are_asked_for_one_by_one(bench: Bench) -> None:
+    power = Power(cmos=1)
+    power.answer = lambda: {"cmos": 0}
+    bench.serve("power", power)
+    inputs = bench.power("cmos")
+    wait_for(lambda: channels(inputs) == {"cmos": True}, "the state as it is now")
 
 
 def test_a_power_daemon_with_single_values_only_is_asked_one_by_one(bench: Bench) -> None:

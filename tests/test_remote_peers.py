@@ -355,6 +355,20 @@ def test_the_connection_limit_holds_against_silent_ones_and_recovers(
             peer.sock.close()
 
 
+def test_a_client_is_let_in_at_the_cost_of_one_that_never_spoke(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "SILENT_EVICTION", 0.0)
+    with serving(plant, connections=5) as served:
+        with served.client() as early:
+            assert early.echo(1) == 1
+            crowd = [served.raw(shaken=False) for _ in range(4)]
+            wait_for(lambda: served.server.clients == 5, "the crowd")
+            assert_serves(served)
+            assert served.server.counters["connections_denied"] == 0
+            assert early.echo(2) == 2
+        for peer in crowd:
+            peer.sock.close()
+
+
 def test_descriptors_and_threads_come_back(plant: Plant) -> None:
     before = descriptors(), threading.active_count()
     with serving(plant, workers=4) as served:

@@ -25,7 +25,7 @@ from rockit.chiller.setpoint import (
 )
 from rockit.common.alarms import Priority
 
-# Dew point. The vectors are from the project's device reference, §4.1 (Magnus over water, WMO coefficients).
+# Dew point: Magnus over water, WMO coefficients (Guide to Instruments and Methods of Observation, WMO-No. 8).
 
 
 @pytest.mark.parametrize(

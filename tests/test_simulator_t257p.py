@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The simulated T257P and T255P against the frames and rules of devices.md §1, byte by byte."""
+"""The simulated T257P and T255P against the frames and rules of the makers, byte by byte."""
 
 import itertools
 import random

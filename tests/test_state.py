@@ -28,6 +28,10 @@ class Valve(msgspec.Struct):
     pattern: list[int] = []
 
 
+class Undemanding(msgspec.Struct):
+    mode: int = 0
+
+
 class NewerValve(Valve):
     torque: float = 1.5
 
@@ -152,6 +156,17 @@ def test_no_corrupt_file_is_overwritten_by_the_next(tmp_path: Path) -> None:
         path.write_text(f"broken {number}")
         assert file.load() is None
     assert {(tmp_path / name).read_text() for name in strays(tmp_path)} == {f"broken {n}" for n in range(5)}
+
+
+@pytest.mark.parametrize("content", ["{}", '{"season": 1, "boiler": true}'])
+def test_a_file_of_something_else_is_kept_and_reported(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "valve.json"
+    path.write_text(content)
+    state = StateFile(path, Undemanding)
+    assert state.load() is None
+    assert "none of its keys is ours" in str(state.problem)
+    (aside,) = tmp_path.glob("valve.json.corrupt-*")
+    assert aside.read_text() == content
 
 
 def test_a_file_of_a_newer_version_loads(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.model import ChillerMode, RunState
 from rockit.chiller.simulators import register_all
 from rockit.chiller.unit import ChillerUnit, Saved
-from rockit.common.device import Alarms
+from rockit.common.device import Alarms, plain_text
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.state import StateFile
@@ -207,6 +207,7 @@ def test_mode_and_request_are_in_the_state_file(site: Site) -> None:
 @pytest.mark.parametrize("step", [0.0, -86400.0, 86400.0])
 def test_minimum_off_time_survives_a_restart_and_a_step_of_the_clock(site: Site, step: float) -> None:
     chiller = manual(site, minimum_off_time=300.0)
+    site.poll(300.0)
     chiller.set_enabled(True)
     chiller.set_enabled(False)
     site.poll(20.0)
@@ -229,10 +230,39 @@ def test_a_state_file_that_cannot_be_written_stops_no_chiller(site: Site, capfd:
     assert "read back" in chiller.set_enabled(True)
     site.poll(60.0, times=3)
     assert site.info()["running"] is True
+    assert "state_not_saved" in site.alarms.active()
+    assert "forgotten at a restart" in chiller.set_enabled(True)
     assert capfd.readouterr().out.count("mode and request cannot be saved") == 1
     site.folder.with_name("gone").rename(site.folder)
     site.poll(60.0)
+    assert "state_not_saved" not in site.alarms.active()
     assert site.start().request.enabled is True
+
+
+@pytest.mark.parametrize("celsius", [1e308, -500.0])
+def test_a_saved_set_point_that_cannot_be_is_forgotten(site: Site, celsius: float) -> None:
+    site.start().set_setpoint(11.0)
+    site.close()
+    path = site.folder / "chiller.json"
+    content = json.loads(path.read_text())
+    content["request"]["setpoint"] = celsius
+    path.write_text(json.dumps(content))
+    assert site.start().request.setpoint is None
+    site.poll(10.0)
+    assert site.info()["setpoint"] == 11.0
+
+
+def test_what_an_operator_writes_cannot_stop_the_loop(site: Site) -> None:
+    chiller = site.start()
+    chiller.lost("the plug was pulled")
+    site.alarms.acknowledge("offline", plain_text("Ren\udce9 \x1b[2J" + "x" * 1000), "127.0.0.1")
+    (alarm,) = [entry for entry in site.alarms.listing() if entry["name"] == "offline"]
+    written = json.dumps(alarm)
+    assert "udce9" not in written
+    assert "u001b" not in written
+    assert len(written) < 1200
+    site.poll()
+    assert "offline" not in site.alarms.active()
 
 
 def test_a_quiet_chiller_hardly_writes_to_its_disk(site: Site) -> None:

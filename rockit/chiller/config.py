@@ -24,7 +24,7 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
 
     serial_port: Annotated[str, msgspec.Meta(min_length=1)]
     serial_baud: Annotated[int, msgspec.Meta(ge=50, le=4_000_000)] | None = None
-    serial_timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] | None = None
+    serial_timeout: Annotated[float, msgspec.Meta(ge=0, le=60)] | None = None
     serial_bytesize: Literal[5, 6, 7, 8] | None = None
     serial_parity: Literal["N", "E", "O"] | None = None
     serial_stopbits: Annotated[float, msgspec.Meta(ge=1, le=2)] | None = None
@@ -53,6 +53,9 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
         yield from super().problems()
         yield from unknown_daemon("power_daemon", self.power_daemon)
         yield from unknown_daemon("temperature_daemon", self.temperature_daemon)
+        for key in ("power_daemon", "temperature_daemon"):
+            if self.daemon is not None and getattr(self, key) == self.daemon:
+                yield key, f"{self.daemon} is this daemon itself"
         if self.driver not in DRIVERS:
             yield "driver", f"unknown driver {self.driver!r}; known are {', '.join(sorted(DRIVERS))}"
         if self.power_channels and self.power_daemon is None:

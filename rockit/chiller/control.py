@@ -90,6 +90,7 @@ class Memory:
     air: float | None = None
     air_at: float | None = None
     found: bool | None = None
+    found_at: float | None = None
     running: bool | None = None
     switched_at: float | None = None
     goal: bool | None = None
@@ -170,6 +171,8 @@ def decide(reading: Reading, inputs: Inputs, request: Request, limits: Limits, m
     why = cold if memory.antifreeze and not base else why
     memory = _trip(reading, memory, now, alarms)
     memory, switch, held = _switch(reading, limits, memory, want, now, alarms)
+    if switch is None and held is None and memory.attempts and want not in (None, memory.running):
+        why += "; the chiller has not followed yet"
     testing = reading.run_state is RunState.TEST
     point = setpoint.decide(
         None if testing else reading.setpoint_temp, request.setpoint, inputs.dome_temp, inputs.humidity,
@@ -205,7 +208,7 @@ def _observe(reading: Reading, memory: Memory, now: float) -> Memory:
     running = reading.run_state.running
     if memory.running is None:
         demand = memory.demand if memory.demand is not None else running
-        return replace(memory, running=running, found=running, demand=demand)
+        return replace(memory, running=running, found=running, found_at=now, demand=demand)
     if running != memory.running:
         return replace(memory, running=running, switched_at=now)
     if running and memory.faults and not memory.tripped:
@@ -383,6 +386,8 @@ def _protection(limits: Limits, memory: Memory, start: bool, now: float) -> str 
     minimum, name = (
         (limits.minimum_off_time, "minimum off time") if start else (limits.minimum_on_time, "minimum on time")
     )
-    if memory.switched_at is not None and now - memory.switched_at < minimum:
-        return f"the {name} ({minimum - (now - memory.switched_at):.0f} s left)"
+    # Of a chiller that was found as it is, nobody knows since when.
+    since = memory.switched_at if memory.switched_at is not None else memory.found_at
+    if since is not None and now - since < minimum:
+        return f"the {name} ({minimum - (now - since):.0f} s left)"
     return None

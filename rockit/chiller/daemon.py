@@ -25,7 +25,7 @@ class ChillerDaemon:
         family = drivers.load(config.driver)
         settings = family.line_settings.overridden(
             baud=config.serial_baud, bytesize=config.serial_bytesize, parity=config.serial_parity,
-            stopbits=config.serial_stopbits, timeout=config.serial_timeout, interval=config.command_interval,
+            stopbits=config.serial_stopbits, timeout=config.serial_timeout or None, interval=config.command_interval,
         )  # fmt: skip
         if config.serial_port.startswith("sim://"):
             simulators.register_all()
@@ -57,9 +57,9 @@ class ChillerDaemon:
         self._inputs.start()
         self._poller.start()
 
-    def end(self, deadline: float) -> bool:
-        """Stop polling, leave the chiller in its safe state."""
-        return self._poller.end(deadline)
+    def end(self, deadline: float, *, leave: bool) -> bool:
+        """Stop polling, and bring the chiller into its safe state, or `leave` it as it is."""
+        return self._poller.end(deadline, leave=leave)
 
 
 ALWAYS_COUNTED = (

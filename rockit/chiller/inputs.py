@@ -19,6 +19,8 @@ from rockit.common.log import Log
 from rockit.common.remote.client import Client
 
 _DOME, _HUMIDITY = MEASUREMENTS["dome_temp"], MEASUREMENTS["humidity"]
+SHORTEST = 1.0
+"""Other daemons are asked no more often than this, s."""
 DOME_RANGE = (_DOME.low, _DOME.high)
 HUMIDITY_RANGE = (_HUMIDITY.low, _HUMIDITY.high)
 
@@ -28,16 +30,19 @@ class ChillerInputs:
 
     def __init__(self, config: ChillerConfig, stop: threading.Event, log: Log) -> None:
         self._config = config
+        period = max(config.query_delay, SHORTEST)
+        if config.power_daemon is not None and not config.power_channels:
+            log.warning(f"{config.power_daemon} is never asked: power_channels names none of its channels")
         self._power: RemoteInput | None = None
         self._air: RemoteInput | None = None
         if config.power_daemon is not None and config.power_channels:
             self._power = RemoteInput(
-                registry.find(config.power_daemon), "power state of the cameras", config.query_delay,
+                registry.find(config.power_daemon), "power state of the cameras", period,
                 self._fetch_power, stop, log,
             )  # fmt: skip
         if config.temperature_daemon is not None:
             self._air = RemoteInput(
-                registry.find(config.temperature_daemon), "dome temperature", config.query_delay,
+                registry.find(config.temperature_daemon), "dome temperature", period,
                 self._fetch_air, stop, log,
             )  # fmt: skip
         self.maximum_age = self._air.maximum_age if self._air is not None else 0.0

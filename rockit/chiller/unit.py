@@ -96,6 +96,9 @@ class ChillerUnit:
         if state.problem:
             log.error(f"{state.problem}; mode and request start from their defaults")
         saved = saved or Saved()
+        if not MEASUREMENTS["setpoint_temp"].plausible(saved.request.setpoint or 0.0):
+            log.error(f"the saved set point, {saved.request.setpoint:g} °C, cannot be; it is forgotten")
+            saved = replace(saved, request=replace(saved.request, setpoint=None))
         self.request = saved.request
         self._memory = saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic())
         self.snapshot = Snapshot()

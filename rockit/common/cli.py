@@ -6,6 +6,7 @@ Light at start-up on purpose: rich and Pyro are imported by the commands that ne
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import click
 
 from rockit.common import config as configs
 from rockit.common.errors import CONFIG_ERROR, USAGE_ERROR, Code, CommandError, ConfigError
+from rockit.common.launch import open_streams
 
 if TYPE_CHECKING:
     from rockit.common.daemonconfig import DaemonConfig
@@ -62,6 +64,10 @@ class _ReaderLeftError(Exception):
     """Whoever read our output has gone."""
 
 
+class _OutputLostError(Exception):
+    """Our output cannot be written."""
+
+
 class Verbs(click.Group):
     """A command line whose reader may leave: `chiller counters | head -1` is no failure, as click has it."""
 
@@ -72,6 +78,8 @@ class Verbs(click.Group):
             sys.stdout.flush()
         except BrokenPipeError:
             raise _ReaderLeftError from None
+        except OSError as error:
+            raise _OutputLostError(error.strerror or str(error)) from None
         return result
 
 
@@ -94,7 +102,8 @@ def _options_first(arguments: list[str], group: click.Group) -> list[str]:
 
 
 def run(group: click.Group, program: str) -> NoReturn:
-    """Run a command line: every expected error becomes a sentence on standard error and the contracted exit code."""
+    """Run a command line: every expected error becomes a sentence on standard error and the right exit code."""
+    open_streams()
     if not sys.argv[1:] and completion_variable(program) not in os.environ:
         with click.Context(group, info_name=program) as context:
             click.echo(context.get_help(), err=True)
@@ -116,6 +125,9 @@ def run(group: click.Group, program: str) -> NoReturn:
     except CommandError as error:
         click.echo(f"error: {error.message}", err=True)
         sys.exit(error.code)
+    except _OutputLostError as error:
+        click.echo(f"error: the output cannot be written: {error}; what was asked for may be done", err=True)
+        os._exit(1)  # Python would try to write it once more
     except _ReaderLeftError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush finds somebody
         sys.exit(0)
@@ -173,6 +185,8 @@ def common_verbs(group: click.Group, shown: Callable[[dict[str, Any]], list[str]
     @click.pass_obj
     def watch(target: Target, interval: float, count: int | None) -> None:
         """Show the state live until Ctrl-C."""
+        if math.isnan(interval):
+            raise click.BadParameter("must be a number of seconds", param_hint="--interval")
         from rockit.common.watch import watch as look
 
         look(target, shown, interval, count)
@@ -196,7 +210,7 @@ def common_verbs(group: click.Group, shown: Callable[[dict[str, Any]], list[str]
         """Say that alarm NAME was seen; what was given up because of it is tried again."""
         command(lambda client: client.acknowledge(name, " ".join(comment)), target)
 
-    @group.command()
+    @group.command(context_settings={"ignore_unknown_options": True})  # so that -1 is a number
     @click.argument("name")
     @click.argument("seconds", type=float)
     @click.argument("comment", nargs=-1)

@@ -27,7 +27,7 @@ def load(path: str | Path, cls: type[C]) -> C:
     """Read and check a config file. Raises ConfigError that lists all that is wrong."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with or without the mark that some editors put first
     except FileNotFoundError:
         raise ConfigError(str(path), ["there is no such file"]) from None
     except IsADirectoryError:
@@ -162,7 +162,7 @@ def _key_of(path: str) -> str:
 
 
 def find(kind: str, given: str | None = None, *, positional: bool = False) -> Path:
-    """The config file of daemon kind `chillerd`, as contracted.
+    """The config file of daemon kind `chillerd`, where it is looked for.
 
     `CHILLERD_CONFIG_PATH` names it; else `given`, a file or a name in the config folder; else the only `*.json` in
     `/etc/chillerd` (`CHILLERD_CONFIG_ROOT` moves the folder). A `positional` argument of the daemon itself is

@@ -18,6 +18,7 @@ from rockit.common import VERSION, registry
 from rockit.common import config as configs
 from rockit.common.daemonconfig import DaemonConfig, state_directory
 from rockit.common.errors import CONFIG_ERROR, USAGE_ERROR, ConfigError, StartError
+from rockit.common.launch import open_streams
 from rockit.common.lock import InstanceLock
 from rockit.common.log import Log
 from rockit.common.remote.server import Server
@@ -53,8 +54,11 @@ class Device(Protocol):
         """Begin to poll."""
         ...
 
-    def end(self, deadline: float) -> bool:
-        """`stop` is set: be in the safe state by `deadline` (monotonic). False when the port hangs."""
+    def end(self, deadline: float, *, leave: bool) -> bool:
+        """`stop` is set: be in the safe state by `deadline` (monotonic). False when the port hangs.
+
+        `leave`: the daemon is back in a moment, and the device stays as it is.
+        """
         ...
 
 
@@ -71,6 +75,7 @@ def main(
     arguments: list[str] | None = None,
 ) -> NoReturn:
     """Entry point of a daemon: parse, check, run, exit."""
+    open_streams()
     parser = _Parser(prog=name, description=f"{name}: owns one device's port and serves it as a remote object.")
     parser.add_argument("config_file", nargs="?", metavar="CONFIG", help=f"config file, or its name in /etc/{name}")
     parser.add_argument("-c", "--config", help="the same, as an option")
@@ -110,7 +115,7 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     try:
         device = build(config, Context(path.stem, folder, stop, log, notifier.beat), counters)
     except OSError as error:
-        raise StartError(f"cannot read the state in {folder}: {error}; correct its owner and mode") from None
+        raise StartError(f"cannot read the state: {error}; correct its owner and mode, or move it away") from None
     server = Server(device.service, address.object_id, address.host, address.port, log)
     servers.append(server)
 
@@ -118,8 +123,20 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
         stop.set()
         server.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    def renew(_signal: int, _frame: object) -> None:
+        try:
+            configs.load(path, type(config))
+        except ConfigError as error:
+            log.error(f"the old config stays in force: {error}")
+            return
+        renewed.set()
+        end(_signal, _frame)
+
+    renewed = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    # A terminal that is closed says the same as an administrator who has changed the config.
+    signal.signal(signal.SIGHUP, end if sys.stdin is not None and sys.stdin.isatty() else renew)
     if OBSERVATORY_LOG in registry.registry().daemons:
         log.forward_to(registry.find(OBSERVATORY_LOG))
     log.info(f"{name} {VERSION} serves {address.uri} with {path}")
@@ -127,10 +144,22 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     notifier.ready(f"serving {address.uri}")
     server.run()
     stop.set()
+    if renewed.is_set():
+        _start_anew(device, notifier, log)
     notifier.stopping()
-    clean = device.end(time.monotonic() + GRACE)
+    clean = device.end(time.monotonic() + GRACE, leave=False)
     log.info("stopped" if clean else "stopped; the port hung, and the device was left as it is")
     lock.release()
     sys.stdout.flush()
     # A thread that is stuck in a port must not keep the process: everything of ours is closed and written by now.
     os._exit(0)
+
+
+def _start_anew(device: Device, notifier: Notifier, log: Log) -> NoReturn:
+    """The same process once more from its beginning, with the config as it is now. Ports, locks and sockets close."""
+    notifier.reloading()
+    device.end(time.monotonic() + GRACE, leave=True)
+    log.info("the config is read anew")
+    sys.stdout.flush()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a second one, in the moment before there is a handler again
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (our own arguments)

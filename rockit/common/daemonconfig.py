@@ -14,7 +14,7 @@ from rockit.common import registry
 from rockit.common.errors import ConfigError
 from rockit.common.who import plain_address
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,7 +24,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     log_name: Annotated[str, msgspec.Meta(min_length=1)]
     control_machines: list[str] | None = None
     query_delay: Seconds = 10.0
-    state_directory: str | None = None
+    state_directory: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     # Reserved keys: they come with later versions. Only null is taken, so that nobody relies on what is not there.
     history: None = None
     alarms: None = None
@@ -35,6 +35,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def problems(self) -> Iterator[tuple[str, str]]:
         """Names that the registry does not know."""
         yield from unknown_daemon("daemon", self.daemon)
+        if self.state_directory is not None and not self.state_directory.startswith("/"):
+            yield "state_directory", f"must begin with /, not be {self.state_directory!r}"
         for index, name in enumerate(self.control_machines or []):
             known = registry.registry().machines
             if name not in known:

@@ -24,6 +24,12 @@ def run(module: str) -> None:
         _elsewhere(error.name or "")
 
 
+def open_streams() -> None:
+    """Give output that was closed (`>&-`) somewhere to go: it is lost, and what was asked for is done all the same."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
 def _elsewhere(missing: str) -> NoReturn:
     """Once more from the beginning, with the clone's own interpreter; nothing was done before the import failed."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -21,6 +21,8 @@ from rockit.common.transport import LineError, PortLost, Stopped
 
 BACK_OFF = (0.5, 1.0, 2.0)
 """Pauses between attempts to connect, s; the last one repeats for ever."""
+SHORTEST = 0.1
+"""No poll follows another sooner than this after its start, s, whatever the config says."""
 BEAT = 1.0
 """How often a waiting loop shows that it lives, s."""
 
@@ -103,7 +105,7 @@ class Poller:
     ) -> None:
         self._task = task
         self._name = name
-        self._period = period
+        self._period = max(period, SHORTEST)
         self._stop = stop
         self._log = log
         self._beat = beat
@@ -253,12 +255,16 @@ class Poller:
                 self.counters["commands"] += 1
                 job.execute(self._log)
 
-    def end(self, deadline: float) -> bool:
-        """After `stop` was set: wait for the thread, then leave the device safe. False when the port hangs."""
+    def end(self, deadline: float, *, leave: bool = False) -> bool:
+        """After `stop` was set: wait for the thread, then bring the device into its safe state, or `leave` it as it is.
+
+        False when the port hangs.
+        """
         self._jobs.put(None)  # wakes it
         self.thread.join(max(0.0, (deadline - time.monotonic()) * 0.5))
         if self.thread.is_alive():
             return False
-        self._task.shutdown(deadline)
+        if not leave:
+            self._task.shutdown(deadline)
         self._task.disconnect()
         return True

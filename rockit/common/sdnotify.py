@@ -24,6 +24,10 @@ class Notifier:
         """The daemon answers calls and its loop runs."""
         self._send(f"READY=1\nSTATUS={status}")
 
+    def reloading(self) -> None:
+        """The daemon starts itself anew; `ready` follows."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(time.monotonic() * 1e6)}")
+
     def stopping(self) -> None:
         """The daemon is going down."""
         self._send("STOPPING=1")

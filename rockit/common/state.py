@@ -41,7 +41,10 @@ class StateFile(Generic[T]):
         except FileNotFoundError:
             return None
         try:
-            return msgspec.json.decode(data, type=self._kind)
+            value = msgspec.json.decode(data, type=self._kind)
+            if set(self._kind.__annotations__) & set(msgspec.json.decode(data)):
+                return value
+            reason = "none of its keys is ours"
         # A text that is no UTF-8 is a ValueError, one that is nested too deeply a RecursionError.
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             reason = str(error)

@@ -169,20 +169,23 @@ def simulate(
 @group.command()
 @click.argument("link", type=click.Path())
 @click.argument("name", required=False)
-@click.argument("value", default="on")
-def fault(link: str, name: str | None, value: str) -> None:
-    """Switch fault NAME of the simulator at LINK: VALUE on, off, once or an argument. Without NAME: list them."""
+@click.argument("value", nargs=-1)
+def fault(link: str, name: str | None, value: tuple[str, ...]) -> None:
+    """Switch fault NAME of the simulator at LINK: VALUE on (default), off, once, an argument, or once and an argument.
+
+    Without NAME: list them.
+    """
     from rockit.common.simulate_control import SimulatorError, control
 
     try:
         if name is not None:
-            answer = control(link, f"fault {name} {value}", CONTROL_TIMEOUT)
+            answer = control(link, f"fault {name} {' '.join(value) or 'on'}", CONTROL_TIMEOUT)
             if answer.startswith("error"):
                 raise click.UsageError(answer.removeprefix("error: "))
             return
         for known, state in json.loads(control(link, "faults", CONTROL_TIMEOUT)).items():
-            value = "" if state["value"] == "off" else cli.styled(f"  [{state['value']}]", fg="bright_red")
-            click.echo(f"{known:<14} {state['description']}{value}")
+            shown = "" if state["value"] == "off" else cli.styled(f"  [{state['value']}]", fg="bright_red")
+            click.echo(f"{known:<14} {state['description']}{shown}")
     except SimulatorError as error:
         raise click.ClickException(str(error)) from None
 

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rockit.common.errors import USAGE_ERROR
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "demo" / "chiller.json"
 READY_WITHIN = 30.0
@@ -110,12 +112,17 @@ class Demo:
 
 def _connected(demo: Demo) -> bool:
     answer = demo.command("json")
-    return answer.returncode == 0 and json.loads(answer.stdout).get("connected") is True
+    return answer.returncode == 0 and "why" in json.loads(answer.stdout)  # a whole poll, and a decision
 
 
 def main() -> int:
     """Run the demonstration; exit code 0 when everything came up."""
-    seconds = os.environ.get("DEMO_SECONDS")
+    text = os.environ.get("DEMO_SECONDS")
+    try:
+        seconds = None if text is None else float(text)
+    except ValueError:
+        _say(f"DEMO_SECONDS must be a number of seconds, not {text!r}")
+        return USAGE_ERROR
     with tempfile.TemporaryDirectory(prefix="rockit-demo-") as folder:
         demo = Demo(Path(folder))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -134,7 +141,7 @@ def main() -> int:
             _say("$ chiller status")
             _say(demo.command("status").stdout)
             _explain(demo, config)
-            left = None if seconds is None else max(0.0, float(seconds) - (time.monotonic() - began))
+            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
             demo.stop.wait(left)
         finally:
             demo.end()

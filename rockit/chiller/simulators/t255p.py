@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A simulated ThermoTek T255P, the older relative of the T257P with one-letter commands (devices.md §1.8).
+"""A simulated ThermoTek T255P, the older relative of the T257P with one-letter commands.
 
 No document of the maker was at hand: the frames are as two open drivers use them. Assumed: set points from 5 to 45 °C,
 alarms that go with their cause, the mode "safety" while one stands.

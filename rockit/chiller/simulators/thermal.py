@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Heat in a coolant loop: a thermoelectric chiller, its pump, and a camera that warms the coolant.
 
-The model of devices.md §5.1, explicit Euler with steps of 1 s:
+A lumped model of the loop, explicit Euler with steps of 1 s:
     C dTc/dt = Pcam + UAh (Tamb − Tc) + Ppump − Q,    cooling Q = u · clip(Q0 + k (Tc − Tamb), 0, Q0),
     heating Q = u · 250 W with u < 0. The capacity curve is that of ThermoTek's RC-3U scaled to 300 W.
 """

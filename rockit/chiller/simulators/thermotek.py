@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A simulated ThermoTek T257P: the TTK protocol on top of `thermotek_unit`.
 
-Written from the TTK Serial Communication Protocol Release II (X2.003) as told in devices.md §1.1 to §1.7.
+Written from the TTK Serial Communication Protocol Release II (X2.003).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What goes on inside a ThermoTek TTK chiller: run state, readings, protections, alarms. No framing.
 
-Facts from the TTK Serial Communication Protocol Release II (X2.003) and the RC user manual 0P1DRC3MEN_A, as in
-devices.md §1.6 and §1.7. Assumed, because no document says: every alarm that stops the unit is latched; a unit with
-such an alarm acknowledges "run" and stays in standby; fans run on for 60 s.
+Facts from the TTK Serial Communication Protocol Release II (X2.003) and the RC user manual 0P1DRC3MEN_A.
+Assumed, because no document says: every alarm that stops the unit is latched; a unit with such an alarm acknowledges
+"run" and stays in standby; fans run on for 60 s.
 """
 
 from __future__ import annotations

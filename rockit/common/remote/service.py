@@ -61,7 +61,9 @@ def read(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], 
             raise
         except Exception as error:
             if _wrong_arguments(error):
-                raise CommandError(Code.FAILED, f"{method.__name__}: {error}") from None
+                raise CommandError(
+                    Code.FAILED, f"wrong arguments; it is called as {_signature(method, 'read')}"
+                ) from None
             self.log.exception(f"{method.__name__} failed")
             raise CommandError(Code.FAILED, f"{method.__name__} failed in the daemon: {error!r}") from None
 
@@ -86,7 +88,7 @@ def operate(method: Callable[Concatenate[S, P], str]) -> Callable[Concatenate[S,
             except CommandError as error:
                 code, message = error.code, error.message
             except Exception as error:
-                code, message = Code.FAILED, f"{method.__name__}: {error}"
+                code, message = Code.FAILED, f"wrong arguments; it is called as {_signature(method, 'operate')}"
                 if not _wrong_arguments(error):
                     self.log.exception(f"{what} failed")
                     message = f"{method.__name__} failed in the daemon: {error!r}"
@@ -107,10 +109,14 @@ def describe_methods(service: object) -> dict[str, dict[str, str]]:
         access = getattr(method, "access", None)
         if access is None:
             continue
-        signature = inspect.signature(method)
-        shown = signature.replace(parameters=list(signature.parameters.values())[1:])
-        if access == "operate":
-            shown = shown.replace(return_annotation="int")
-        text = _QUOTED.sub(r"\1\2", f"{name}{shown}")
-        found[name] = {"signature": text, "doc": inspect.getdoc(method) or "", "class": access}
+        found[name] = {"signature": _signature(method, access), "doc": inspect.getdoc(method) or "", "class": access}
     return found
+
+
+def _signature(method: Callable[..., object], access: str) -> str:
+    """`set_setpoint(celsius: float) -> int`, as a caller sees it."""
+    signature = inspect.signature(method)
+    shown = signature.replace(parameters=list(signature.parameters.values())[1:])
+    if access == "operate":
+        shown = shown.replace(return_annotation="int")
+    return _QUOTED.sub(r"\1\2", f"{method.__name__}{shown}")

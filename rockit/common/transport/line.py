@@ -135,10 +135,9 @@ class Line(Generic[F]):
             deadline = min(self._clock() + LAST_TIMEOUT, deadline, self._deadline)
         damaged: Damage | None = None
         while True:
-            now = self._clock()
-            if now >= deadline:
-                return self._give_up(request, damaged)
             self._check_stop()
+            if self._clock() >= deadline:
+                return self._give_up(request, damaged)
             data = self._read()
             frames = self._decoder.feed(data) if data else []
             for position, frame in enumerate(frames):
