@@ -52,7 +52,7 @@ def said(process: Process, text: str) -> list[str]:
 # --- the end
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_0(site: Site, number: int) -> None:
     site.simulator()
     daemon = site.chillerd()

@@ -17,6 +17,7 @@ import pytest
 from harness import free_ports, wait_for
 from served import Lines, Served, serving
 
+from rockit.chiller import inputs as chiller_inputs
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.dewpoint import dew_point
 from rockit.chiller.inputs import ChillerInputs
@@ -82,6 +83,7 @@ class Bench:
         path = folder / "daemons.json"
         path.write_text(json.dumps({"machines": {"LocalHost": ["127.0.0.1"]}, "daemons": entries}))
         monkeypatch.setenv("ROCKIT_DAEMONS_PATH", str(path))
+        monkeypatch.setattr(chiller_inputs, "SHORTEST", 0.0)
         self.log = Lines()
         self.stop = threading.Event()
         self._stack = stack

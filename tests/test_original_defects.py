@@ -465,10 +465,14 @@ def test_old_readings_are_shown_as_old(plant: Site) -> None:
 def test_date_does_not_freeze_without_an_age(plant: Site) -> None:
     plant.fault("silence on")
     status = wait_for(lambda: not (s := plant.status())["connected"] and s, "offline")
-    later = wait_for(lambda: (s := plant.status())["date"] > status["date"] and s, "a later date")
+    later = wait_for(
+        lambda: (s := plant.status())["date"] > status["date"] and s["reading_age"] > status["reading_age"] and s,
+        "a later date and a greater age",
+    )
     plant.fault("silence off")
     wait_for(lambda: plant.status()["connected"], "the chiller")
-    assert later["reading_age"] > status["reading_age"] > 0
+    assert later["connected"] is False
+    assert status["reading_age"] > 0
 
 
 # --- no set point, no alarms, one model; half a second of time-out was cut to none.

@@ -135,6 +135,8 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     renewed = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    # A signal that comes just before the server's loop falls asleep would else be heard when it wakes by itself.
+    signal.set_wakeup_fd(os.dup(server.wakeup), warn_on_full_buffer=False)
     # A terminal that is closed says the same as an administrator who has changed the config.
     signal.signal(signal.SIGHUP, end if sys.stdin is not None and sys.stdin.isatty() else renew)
     if OBSERVATORY_LOG in registry.registry().daemons:

@@ -142,7 +142,9 @@ def main() -> int:
             _say(demo.command("status").stdout)
             _explain(demo, config)
             left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-            demo.stop.wait(left)
+            until = None if left is None else time.monotonic() + left
+            while not demo.stop.wait(0.5) and (until is None or time.monotonic() < until):
+                pass
         finally:
             demo.end()
     _say("demo: stopped, nothing left behind")
