@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from rockit.chiller.simulators.thermal import ThermalLoop
-from rockit.common.simulate_device import Fault, FaultyDevice, Info, number, whole
+from rockit.chiller.simulators.loop import LoopDevice
+from rockit.common.simulate_device import Fault, whole
 
 LONGEST = 80
 
@@ -22,11 +22,8 @@ _STAT = {
 }  # fmt: skip
 
 
-class Lauda(FaultyDevice):
-    """One unit. `model` is its answer to TYPE; one with LOOP in it answers STAT with six characters, others with seven.
-
-    `ambient`, `setpoint` and `coolant` (at the start) in °C, `load` in W.
-    """
+class Lauda(LoopDevice):
+    """One unit. `model` is its answer to TYPE; one with LOOP in it answers STAT with six characters, others with 7."""
 
     DEVICE_FAULTS: ClassVar[Mapping[str, Fault]] = {
         "refuse": Fault("the unit answers ERR_N", "6", whole),
@@ -37,23 +34,9 @@ class Lauda(FaultyDevice):
         "low_level": Fault("low level: the unit stops", once=False),
         "no_external_value": Fault("the external control value is missing", once=False),
     }
-    CONDITIONS: ClassVar[Mapping[str, str]] = {"ambient": "air temperature, degC", "load": "heat of the camera, W"}
 
-    def __init__(
-        self,
-        *,
-        ambient: float = 20.0,
-        load: float = 100.0,
-        coolant: float = 20.0,
-        setpoint: float = 20.0,
-        running: bool = False,
-        model: str = "BC_LOOP",
-        **line: Any,
-    ) -> None:
-        super().__init__(**line)
-        self.loop = ThermalLoop(self.random, ambient, load, coolant)
-        self.setpoint = setpoint
-        self.running = running
+    def __init__(self, *, model: str = "BC_LOOP", **options: Any) -> None:
+        super().__init__(**options)
         self.model = model
         self.keys_locked = False
         self.high, self.low = 80.0, -25.0
@@ -152,31 +135,10 @@ class Lauda(FaultyDevice):
     def _stopped(self) -> bool:
         return any(stops and self.fault(name) is not None for name, (_, stops) in _STAT.items())
 
-    # --- physics
-
     def fault_changed(self, name: str, argument: str | None) -> None:
         """Faults that stop the unit do so at once; it stays off when they are gone."""
         if argument is not None and name in _STAT and _STAT[name][1]:
             self.running = False
-
-    def step(self, dt: float) -> None:
-        """See the base."""
-        self.loop.step(dt, self.setpoint if self.running else None, self.loop.full_flow if self.running else 0.0)
-
-    def change(self, key: str, value: str) -> None:
-        """See the base."""
-        if key == "ambient":
-            self.loop.ambient = number(value, -60.0, 80.0)
-        else:
-            self.loop.load = number(value, 0.0, 10_000.0)
-
-    def state(self) -> Info:
-        """See the base."""
-        return {
-            "running": self.running, "setpoint": self.setpoint, "coolant_temp": self.loop.coolant,
-            "camera_temp": self.loop.camera, "ambient": self.loop.ambient, "load": self.loop.load,
-            "drive": self.loop.drive,
-        }  # fmt: skip
 
 
 def fixed(value: float) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from rockit.chiller.simulators.thermal import ThermalLoop, clip
-from rockit.common.simulate_device import Fault, FaultyDevice, Info, number
+from rockit.chiller.simulators.loop import LoopDevice
+from rockit.chiller.simulators.thermal import clip
+from rockit.common.simulate_device import Fault
 
 CELSIUS, FAHRENHEIT, LPM, GPM, PSI, BAR = 1, 2, 3, 4, 6, 7
 PATIENCE = 1.0
@@ -28,38 +29,22 @@ def error_number(text: str) -> None:
         raise ValueError(f"takes 1 (bad command), 2 (bad data) or 3 (bad checksum), not {text!r}")
 
 
-class Nc(FaultyDevice):
-    """The frame, the commands that both families have, and the loop of coolant.
-
-    `ambient`, `setpoint` and `coolant` (at the start) in °C, `load` in W; `us_units` shows °F, gallons and PSI.
-    """
+class Nc(LoopDevice):
+    """The frame, and the commands that both families have. `us_units` shows °F, gallons and PSI."""
 
     DEVICE_FAULTS: ClassVar[Mapping[str, Fault]] = {
         "refuse": Fault("the unit answers with error N (1 command, 2 data, 3 checksum)", "2", error_number),
     }
-    CONDITIONS: ClassVar[Mapping[str, str]] = {"ambient": "air temperature, degC", "load": "heat of the camera, W"}
+    THERMAL: ClassVar[Mapping[str, float]] = {
+        "full_flow": 12.0, "heat_capacity": 30_000.0, "cooling": 900.0, "cooling_slope": 12.0, "pump_power": 60.0,
+        "heating": 800.0,
+    }  # fmt: skip
     RANGE: ClassVar[tuple[float, float]] = (5.0, 40.0)
-    FULL_FLOW: ClassVar[float] = 12.0
     BAD_DATA: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        *,
-        ambient: float = 20.0,
-        load: float = 100.0,
-        coolant: float = 20.0,
-        setpoint: float = 20.0,
-        running: bool = False,
-        us_units: bool = False,
-        **line: Any,
-    ) -> None:
-        super().__init__(**line)
-        self.loop = ThermalLoop(
-            self.random, ambient, load, coolant, self.FULL_FLOW, heat_capacity=30_000.0, cooling=900.0,
-            cooling_slope=12.0, pump_power=60.0, heating=800.0,
-        )  # fmt: skip
-        self.setpoint = clip(setpoint, *self.RANGE)
-        self.running = running
+    def __init__(self, *, us_units: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.setpoint = clip(self.setpoint, *self.RANGE)
         self.us_units = us_units
         self.decimals = 1
         self.limits = list(self.RANGE)
@@ -168,31 +153,6 @@ class Nc(FaultyDevice):
     def _set_limit(self, which: int, data: bytes) -> bytes:
         self.limits[which] = self._written(data)
         return self.temperature(self.limits[which])
-
-    # --- physics
-
-    def flow(self) -> float:
-        """L/min."""
-        return self.FULL_FLOW if self.running else 0.0
-
-    def step(self, dt: float) -> None:
-        """See the base."""
-        self.loop.step(dt, self.setpoint if self.running else None, self.flow())
-
-    def change(self, key: str, value: str) -> None:
-        """See the base."""
-        if key == "ambient":
-            self.loop.ambient = number(value, -60.0, 80.0)
-        else:
-            self.loop.load = number(value, 0.0, 10_000.0)
-
-    def state(self) -> Info:
-        """See the base."""
-        return {
-            "running": self.running, "setpoint": self.setpoint, "coolant_temp": self.loop.coolant,
-            "camera_temp": self.loop.camera, "ambient": self.loop.ambient, "load": self.loop.load,
-            "drive": self.loop.drive, "flow": self.flow(),
-        }  # fmt: skip
 
 
 # Fault -> status byte, bit, and whether the unit stops.
