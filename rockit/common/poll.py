@@ -205,9 +205,7 @@ class Poller:
             self._log.info(f"Established connection to {self._name}")
         elif self._fault_since is not None:
             took = time.monotonic() - self._fault_since
-            self._log.info(
-                f"Restored connection to {self._name} after {took:.0f} s; failed attempts: {self._attempts}"
-            )
+            self._log.info(f"Restored connection to {self._name} after {took:.0f} s; failed attempts: {self._attempts}")
         self._fault_since = None
         self._attempts = 0
 
