@@ -135,7 +135,9 @@ class Site:
     def chillerd(self, *, wait: bool = True, **environment: str) -> Process:
         process = self.start("chillerd", str(ROOT / "chillerd"), str(self.config), **environment)
         if wait:
-            wait_for(lambda: self.status().get("why"), "a whole poll and what follows from it")
+            wait_for(
+                lambda: (s := self.status()).get("connected") and "why" in s, "a whole poll and what follows from it"
+            )
         return process
 
     def fault(self, text: str, link: Path | None = None) -> str:

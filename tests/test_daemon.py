@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,7 +167,36 @@ def test_a_safe_state_that_cannot_be_reached_is_said(site: Site) -> None:
     site.fault("silence on")
     daemon.signal()
     assert daemon.wait(25) == 0
-    assert said(daemon, "could not be left in standby") or said(daemon, "the port hung"), daemon.lines()
+    assert said(daemon, "has not confirmed, in standby: sStatus_ (15): no answer within 0.8 s") or said(
+        daemon, "the port hung"
+    ), daemon.lines()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.001, 0.05, 0.2])  # at different moments of the new start
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGHUP, signal.SIGTERM), (signal.SIGTERM, signal.SIGHUP), (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)],
+)
+def test_an_end_counts_more_than_a_new_start(site: Site, signals: tuple[int, ...], pause: float) -> None:
+    site.write_config(safe_state="standby")
+    site.simulator("--set", "running=1")
+    daemon = site.chillerd()
+    for number in signals:
+        daemon.signal(number)
+        time.sleep(pause)
+    assert daemon.wait() == 0
+    assert site.info()["running"] is False, daemon.lines()
+
+
+def test_what_only_a_restart_can_change_is_not_taken(site: Site) -> None:
+    site.simulator()
+    daemon = site.chillerd()
+    for keys in ({"daemon": "localhost_test2"}, {"state_directory": str(site.folder / "other")}):
+        before = len(said(daemon, "needs a restart"))
+        site.write_config(**keys)
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda before=before: len(said(daemon, "needs a restart")) > before, "the refusal")
+    assert site.status()["connected"] is True
 
 
 # --- what keeps it from starting

@@ -199,6 +199,16 @@ def test_a_daemon_without_validity_flags_is_believed_by_date_alone(bench: Bench)
     wait_for(lambda: temperature(inputs) is None, "a stale one to be given up")
 
 
+def test_a_dead_humidity_sensor_does_not_dry_the_air(bench: Bench) -> None:
+    """One that reads 0 would switch the dew point floor off."""
+    dome = Daemon(internal_temp=15.0, internal_temp_valid=True, humidity=0)
+    bench.serve("dome", dome)
+    inputs = bench.dome(humidity_value_key="humidity")
+    wait_for(lambda: temperature(inputs) == 15.0, "the temperature")
+    assert inputs.now(monotonic()).humidity is None
+    assert inputs.dew_point(monotonic()) is None
+
+
 def test_humidity_has_a_life_of_its_own(bench: Bench) -> None:
     dome = Daemon(internal_temp=12.0, internal_temp_valid=True, rh=60.0, rh_valid=True)
     bench.serve("dome", dome)

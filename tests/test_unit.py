@@ -298,15 +298,39 @@ def test_a_chiller_that_is_away_gets_no_orders_and_keeps_its_mode(site: Site) ->
     chiller.lost("the plug was pulled")
     assert "offline" in site.alarms.active()
     assert chiller.snapshot.samples.fresh("water_temp", site.clock.steady, math.inf) is None
-    with pytest.raises(CommandError, match="the plug was pulled") as refused:
-        chiller.set_enabled(False)
+    with pytest.raises(CommandError, match="nothing was changed: the plug was pulled") as refused:
+        chiller.set_setpoint(12.0)
     assert refused.value.code == Code.DEVICE_OFFLINE
-    assert chiller.request.enabled is True
+    with pytest.raises(CommandError, match=r"nothing was changed \(when the chiller is back it shall run\): the plug"):
+        chiller.set_enabled(True)
     site.tell("fault unplug off")
     chiller.connect()
     site.poll()
     assert site.alarms.active() == []
     assert site.info()["running"] is True
+
+
+def test_a_stop_of_a_chiller_that_is_away_is_noted(site: Site) -> None:
+    chiller = manual(site)
+    chiller.set_enabled(True)
+    site.tell("set power off")
+    chiller.lost("no answer")
+    with pytest.raises(CommandError, match="nothing was sent, but noted: when the chiller is back it shall stand by"):
+        chiller.set_enabled(False)
+    site.tell("set power on")
+    chiller.connect()
+    site.poll(10.0, times=10)
+    assert site.info()["running"] is False
+    assert site.info()["run_writes"] == 1
+
+
+def test_a_lost_state_is_an_alarm_until_somebody_has_seen_it(site: Site) -> None:
+    (site.folder / "chiller.json").write_text("{}")
+    site.start()
+    site.poll(10.0)
+    assert site.alarms.active() == ["state_lost"]
+    site.alarms.acknowledge("state_lost", "", "local")
+    assert site.alarms.active() == []
 
 
 def test_antifreeze_keeps_a_disabled_chiller_running_and_says_so(site: Site) -> None:

@@ -57,6 +57,10 @@ class ChillerDaemon:
         self._inputs.start()
         self._poller.start()
 
+    def unsaved(self) -> str:
+        """Whether the disk has taken mode, request and timers."""
+        return "mode and request are not saved, and would be forgotten" if self._unit.forgetful else ""
+
     def end(self, deadline: float, *, leave: bool) -> bool:
         """Stop polling, and bring the chiller into its safe state, or `leave` it as it is."""
         return self._poller.end(deadline, leave=leave)

@@ -88,7 +88,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "tec_current_2": Measurement("Current of thermoelectric bank 2", "A"),
     "uptime": Measurement("Time since the device was switched on", "min"),
     "dome_temp": Measurement("Dome temperature", "degC", *_AIR),
-    # Humidity sensors read a little above 100 % in fog.
-    "humidity": Measurement("Relative humidity", "%", 0, 110),
+    # Humidity sensors read a little above 100 % in fog; 0 is what a dead one reads, and no air has.
+    "humidity": Measurement("Relative humidity", "%", 1, 110),
     "dew_point": Measurement("Dew point", "degC"),
 }

@@ -74,7 +74,10 @@ class ChillerService(DeviceService):
         status["status"], status["status_label"] = int(state), state.name
         if connected:
             status.update(self._details(snapshot, now))
-        elif snapshot.offline_because:
+            return status
+        if snapshot.decision is not None:
+            status["why"] = snapshot.decision.why
+        if snapshot.offline_because:
             status["offline_because"] = snapshot.offline_because
         return status
 

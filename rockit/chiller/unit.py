@@ -28,7 +28,7 @@ from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
 from rockit.common.quality import Samples, utc_now
 from rockit.common.state import StateFile
-from rockit.common.transport import LineError, PortLost, Stopped
+from rockit.common.transport import LineError, NoAnswer, PortLost, Stopped
 from rockit.common.transport.line import Line
 
 READ_BACKS = 3
@@ -37,6 +37,9 @@ READ_BACK_PAUSE = 0.7
 ROUNDS = 4
 """Decisions in one poll: standby, its consequences, and the set point; whatever is left waits for the next."""
 SWITCH, SET_POINT = "switch", "set point"
+LOST = Condition(
+    "mode and request could not be read at the start; the mode is automatic, see the log", Priority.HIGH, latched=True
+)
 NOT_SAVED = Condition(
     "mode, request and timers cannot be saved and will be forgotten at a restart; see the log", Priority.HIGH
 )
@@ -95,10 +98,15 @@ class ChillerUnit:
         saved = state.load()
         if state.problem:
             log.error(f"{state.problem}; mode and request start from their defaults")
+            for lost in ({"state_lost": LOST}, {}):  # it was, and is no more: latched until somebody has seen it
+                alarms.update("start", lost)
         saved = saved or Saved()
         if not MEASUREMENTS["setpoint_temp"].plausible(saved.request.setpoint or 0.0):
             log.error(f"the saved set point, {saved.request.setpoint:g} °C, cannot be; it is forgotten")
             saved = replace(saved, request=replace(saved.request, setpoint=None))
+        low, high = config.setpoint_limits
+        if saved.request.setpoint is not None and not low <= saved.request.setpoint <= high:
+            log.warning(f"the saved set point, {saved.request.setpoint:g} °C, is outside the limits, which hold")
         self.request = saved.request
         self._memory = saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic())
         self.snapshot = Snapshot()
@@ -122,6 +130,7 @@ class ChillerUnit:
         for values in self._driver.poll():
             self._take(values)
             if self.snapshot.polled_at is None and self._reading().run_state is not None:
+                self._alarms.update("poll", {})
                 self._publish()  # the first contact: a whole poll takes seconds
             yield
 
@@ -150,11 +159,14 @@ class ChillerUnit:
         if self._config.safe_state == "keep":
             return
         run = self._config.safe_state == "run"
-        if not self._line.is_open:
-            self._log.error(f"the chiller is not connected and cannot be left in {self._config.safe_state}")
-            return
         self._line.finish_by(deadline)
-        problem = "there was no time to ask it"
+        problem, text = "there was no time to ask it", "could not be left in"
+        if not self._line.is_open:
+            try:
+                self.connect()
+            except (LineError, ProtocolError) as error:
+                self._log.error(f"the chiller {text} {self._config.safe_state}: {error}")
+                return
         while True:
             try:
                 self._driver.write_running(run)
@@ -164,6 +176,9 @@ class ChillerUnit:
             except PortLost as error:
                 problem = str(error)
                 break
+            except NoAnswer as error:
+                problem, text = str(error), "was told to be left, and has not confirmed, in"
+                continue
             except (LineError, ProtocolError) as error:
                 problem = str(error)
                 continue
@@ -171,7 +186,7 @@ class ChillerUnit:
                 self._log.info(f"left the chiller in {self._config.safe_state}, as configured, and read back")
                 return
             problem = f"it acknowledges, and reports {self._reading().run_state}"
-        self._log.error(f"the chiller could not be left in {self._config.safe_state}: {problem}")
+        self._log.error(f"the chiller {text} {self._config.safe_state}: {problem}")
 
     # What other threads call.
 
@@ -193,7 +208,7 @@ class ChillerUnit:
         """Start or stop in manual mode; returns when read back. Raises CommandError."""
         if self.request.mode is not ChillerMode.MANUAL:
             raise CommandError(Code.NOT_MANUAL, "the mode is automatic; change it with `mode manual` first")
-        self._look(self._driver.read_state)
+        self._look(self._driver.read_state, lambda: self._noted(enabled))
         with self._lock:
             self.request, self._memory = replace(self.request, enabled=enabled), self._memory.forgiven()
             self._save()
@@ -213,7 +228,7 @@ class ChillerUnit:
 
     def set_setpoint(self, celsius: float) -> str:
         """Ask for a set point, °C; returns when what is written now has been read back. Raises CommandError."""
-        self._look(self._driver.read_setpoint)
+        self._look(self._driver.read_setpoint, lambda: "nothing was changed")
         before = self.request.setpoint
         self._ask_setpoint(celsius)
         decision = self._settle()
@@ -224,7 +239,9 @@ class ChillerUnit:
             self._ask_setpoint(before)
             raise CommandError(Code.DEVICE_REFUSED, f"{self._refused[SET_POINT]}; the set point is not changed")
         if decision.set_point_held:
-            raise CommandError(Code.HELD, f"noted, and held at {device} °C by {decision.set_point_held}")
+            raise CommandError(
+                Code.HELD, f"noted, and limited by {decision.set_point_held}; the device holds {device} °C now"
+            )
         if self._config.setpoint_rate is not None and not decision.memory.setpoint.attempts:
             rate = f"setpoint_rate, {self._config.setpoint_rate:g} K/min"
             raise CommandError(Code.HELD, f"noted, and on its way from {device} °C, held by {rate}")
@@ -235,14 +252,24 @@ class ChillerUnit:
             self.request, self._memory = replace(self.request, setpoint=celsius), self._memory.set_point_forgiven()
             self._save()
 
-    def _look(self, read: Callable[[], Values]) -> None:
+    def _look(self, read: Callable[[], Values], otherwise: Callable[[], str]) -> None:
         """A command begins with asking the device: what the last poll said may be true no more."""
         if not self.snapshot.connected:
-            raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {self.snapshot.offline_because}")
+            raise CommandError(Code.DEVICE_OFFLINE, f"{otherwise()}: {self.snapshot.offline_because}")
         try:
             self._take(read())
         except (LineError, ProtocolError) as error:
-            raise CommandError(Code.DEVICE_OFFLINE, f"nothing was changed: {error}") from None
+            raise CommandError(Code.DEVICE_OFFLINE, f"{otherwise()}: {error}") from None
+
+    def _noted(self, enabled: bool) -> str:
+        """Of a chiller that is away: a stop is noted, so that it does not start when it is back; a start is not."""
+        if not enabled:
+            with self._lock:
+                self.request = replace(self.request, enabled=False)
+                self._save()
+            return "nothing was sent, but noted: when the chiller is back it shall stand by"
+        standing = {True: "run", False: "stand by", None: "be left as it is"}[self.request.enabled]
+        return f"nothing was changed (when the chiller is back it shall {standing})"
 
     @property
     def forgetful(self) -> str:

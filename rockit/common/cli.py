@@ -125,7 +125,7 @@ def run(group: click.Group, program: str) -> NoReturn:
     except CommandError as error:
         click.echo(f"error: {error.message}", err=True)
         sys.exit(error.code)
-    except _OutputLostError as error:
+    except (_OutputLostError, OSError) as error:
         click.echo(f"error: the output cannot be written: {error}; what was asked for may be done", err=True)
         os._exit(1)  # Python would try to write it once more
     except _ReaderLeftError:

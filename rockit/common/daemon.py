@@ -27,6 +27,7 @@ from rockit.common.sdnotify import Notifier
 C = TypeVar("C", bound=DaemonConfig)
 GRACE = 2.5
 """How long the device has to reach its safe state when the daemon is told to stop, s."""
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 OBSERVATORY_LOG = "observatory_log"
 """Name in the registry of the daemon that keeps the observatory's log, where there is one."""
 
@@ -52,6 +53,10 @@ class Device(Protocol):
 
     def start(self) -> None:
         """Begin to poll."""
+        ...
+
+    def unsaved(self) -> str:
+        """What a new start would not know of, as a sentence; empty where all is saved."""
         ...
 
     def end(self, deadline: float, *, leave: bool) -> bool:
@@ -85,7 +90,7 @@ def main(
     try:
         if options.check:
             configs.load(options.check, cls)
-            print(f"{options.check}: valid")  # noqa: T201
+            _tell(f"{options.check}: valid")
             sys.exit(0)
         positional = options.config_file is not None
         path = configs.find(name, options.config_file or options.config, positional=positional)
@@ -96,6 +101,13 @@ def main(
     except StartError as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    try:
+        print(text, flush=True)  # noqa: T201
+    except OSError:
+        os._exit(1)  # nobody reads it, and Python would try once more
 
 
 def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable[[], dict[str, int]]], Device]) -> int:
@@ -119,26 +131,36 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     server = Server(device.service, address.object_id, address.host, address.port, log)
     servers.append(server)
 
-    def end(_signal: int, _frame: object) -> None:
+    ended, renewed = threading.Event(), threading.Event()
+
+    def leave_loop() -> None:
         stop.set()
         server.stop()
 
+    def end(_signal: int, _frame: object) -> None:
+        ended.set()
+        leave_loop()
+
     def renew(_signal: int, _frame: object) -> None:
         try:
-            configs.load(path, type(config))
+            new = configs.load(path, type(config))
+            same = (new.daemon, new.address().uri, state_directory(new)) == (config.daemon, address.uri, folder)
+            why = device.unsaved() if same else "another daemon, address or state_directory needs a restart"
         except ConfigError as error:
-            log.error(f"the old config stays in force: {error}")
+            why = str(error)
+        if why:
+            log.error(f"the old config stays in force: {why}")
             return
         renewed.set()
-        end(_signal, _frame)
+        leave_loop()
 
-    renewed = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     # A signal that comes just before the server's loop falls asleep would else be heard when it wakes by itself.
     signal.set_wakeup_fd(os.dup(server.wakeup), warn_on_full_buffer=False)
     # A terminal that is closed says the same as an administrator who has changed the config.
     signal.signal(signal.SIGHUP, end if sys.stdin is not None and sys.stdin.isatty() else renew)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)  # blocked where this process has started itself anew
     if OBSERVATORY_LOG in registry.registry().daemons:
         log.forward_to(registry.find(OBSERVATORY_LOG))
     log.info(f"{name} {VERSION} serves {address.uri} with {path}")
@@ -147,7 +169,7 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     server.run()
     stop.set()
     if renewed.is_set():
-        _start_anew(device, notifier, log)
+        _start_anew(device, notifier, log, ended)
     notifier.stopping()
     clean = device.end(time.monotonic() + GRACE, leave=False)
     log.info("stopped" if clean else "stopped; the port hung, and the device was left as it is")
@@ -157,10 +179,18 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     os._exit(0)
 
 
-def _start_anew(device: Device, notifier: Notifier, log: Log) -> NoReturn:
-    """The same process once more from its beginning, with the config as it is now. Ports, locks and sockets close."""
+def _start_anew(device: Device, notifier: Notifier, log: Log, ended: threading.Event) -> None:
+    """The same process once more from its beginning, with the config as it is now. Ports, locks and sockets close.
+
+    Returns where the daemon was told to end as well: that counts more, whenever it comes.
+    """
+    if ended.is_set():
+        return
     notifier.reloading()
     device.end(time.monotonic() + GRACE, leave=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # until the new start can do what they ask for
+    if ended.is_set():
+        return
     log.info("the config is read anew")
     sys.stdout.flush()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a second one, in the moment before there is a handler again

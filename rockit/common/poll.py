@@ -184,18 +184,29 @@ class Poller:
                 self._task.finish()
             except (PortLost, Stopped):
                 raise
-            except (LineError, ProtocolError):
+            except (LineError, ProtocolError) as error:
                 self.counters["polls_failed"] += 1
                 # One damaged or missing answer costs a fresh start of the poll. Two in a row are a fault; and where
                 # there was a fault already, one is enough.
                 if second_chance or not self._connected:
                     raise
                 second_chance = True
-                self._task.disconnect()
-                self._task.connect()  # a line without echo is only sure of its answers after a new identification
+                self._connect_again(error)
                 continue
             second_chance = False
             self._serve(started + self._period - time.monotonic())
+
+    def _connect_again(self, cause: Exception) -> None:
+        """A line without echo is only sure of its answers after a new identification."""
+        self._task.disconnect()
+        try:
+            self._task.connect()
+        except Stopped:
+            raise
+        except (LineError, ProtocolError) as error:
+            if str(error) == str(cause):
+                raise
+            raise type(error)(f"{cause}; then: {error}") from None
 
     def _succeeded(self) -> None:
         """A whole poll was read."""

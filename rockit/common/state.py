@@ -14,6 +14,10 @@ import msgspec
 T = TypeVar("T")
 
 
+KEPT = 10
+"""So many files that could not be understood are kept, the newest."""
+
+
 class StateFile(Generic[T]):
     """One value of type `kind` (a msgspec.Struct, as a rule) in a JSON file.
 
@@ -107,4 +111,7 @@ class StateFile(Generic[T]):
             os.rename(self.path, aside)
         except OSError as error:
             return f"it could not be set aside either ({error.strerror}), and this start goes on without it"
+        older = sorted(self.path.parent.glob(f"{self.path.name}.corrupt-*"), key=lambda path: path.stat().st_mtime)
+        for path in older[:-KEPT]:
+            path.unlink(missing_ok=True)
         return f"it was set aside as {aside.name}, and this start goes on without it"

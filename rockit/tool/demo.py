@@ -112,7 +112,10 @@ class Demo:
 
 def _connected(demo: Demo) -> bool:
     answer = demo.command("json")
-    return answer.returncode == 0 and "why" in json.loads(answer.stdout)  # a whole poll, and a decision
+    if answer.returncode != 0:
+        return False
+    status = json.loads(answer.stdout)
+    return status["connected"] is True and "why" in status  # a whole poll, and a decision
 
 
 def main() -> int:

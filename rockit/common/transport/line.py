@@ -21,8 +21,8 @@ from rockit.common.transport.settings import LineSettings
 F = TypeVar("F")
 _PORT_ERRORS = (OSError, TypeError, AttributeError, ValueError)
 """What pyserial raises for a port that is gone: TypeError where its descriptor is, ValueError over RFC 2217."""
-LAST_TIMEOUT = 0.8
-"""When the daemon is stopping, a lost answer must leave time for a second try, s."""
+LAST_PAUSE, LAST_TIMEOUT = 0.4, 0.8
+"""When the daemon is stopping, pauses are cut, and a lost answer must leave time for a second try, s."""
 CHUNK = 4096
 """So many bytes are looked at before anything else, at most."""
 QUIET = 0.1
@@ -64,6 +64,7 @@ class Line(Generic[F]):
         self._free_at = 0.0
         self._unsettled = False
         self._deadline: float | None = None
+        self._why_closed = ""
 
     @property
     def is_open(self) -> bool:
@@ -76,6 +77,7 @@ class Line(Generic[F]):
         self._port = open_port(self.where, self.settings, self._note_once)
         self._decoder = self._new_decoder()
         self._unsettled = True
+        self._why_closed = ""
 
     def close(self) -> None:
         """Close the port; never waits for bytes that a hung port would not take."""
@@ -117,6 +119,10 @@ class Line(Generic[F]):
             raise self._lost(OSError("the port took only a part of the request"))
         return self._await(request)
 
+    @property
+    def _patience(self) -> float:
+        return self.settings.timeout if self._deadline is None else min(self.settings.timeout, LAST_TIMEOUT)
+
     def _await_room(self) -> None:
         """Wait until the port takes bytes: pyserial's write asks again without a pause while flow control holds it."""
         try:
@@ -130,9 +136,7 @@ class Line(Generic[F]):
                 raise OSError("write timeout")
 
     def _await(self, request: Request[F]) -> F:
-        deadline = self._clock() + self.settings.timeout
-        if self._deadline is not None:
-            deadline = min(self._clock() + LAST_TIMEOUT, deadline, self._deadline)
+        deadline = self._clock() + self._patience
         damaged: Damage | None = None
         while True:
             self._check_stop()
@@ -167,7 +171,7 @@ class Line(Generic[F]):
             self.counters["damaged_answers"] += 1
             raise NoAnswer(f"{request.name}: the answer came damaged ({damaged})")
         self.counters["timeouts"] += 1
-        raise NoAnswer(f"{request.name}: no answer within {self.settings.timeout:g} s")
+        raise NoAnswer(f"{request.name}: no answer within {self._patience:g} s")
 
     def _drain(self) -> None:
         """Take and count what lies in the port before asking: it cannot be the answer to what was not asked yet."""
@@ -218,7 +222,7 @@ class Line(Generic[F]):
     def _pause(self) -> None:
         """Leave the device the time it needs between a reply and the next request."""
         if self._port is None:
-            raise PortLost(f"{self.where} is not open")
+            raise PortLost(self._why_closed or f"{self.where} is not open")
         self._check_stop()
         wait = self._free_at - self._clock()
         if wait <= 0:
@@ -227,7 +231,7 @@ class Line(Generic[F]):
             self._stop.wait(wait)
             self._check_stop()
         else:
-            time.sleep(min(wait, 0.1))  # bounded: the way out of a stopping daemon
+            time.sleep(min(wait, LAST_PAUSE))  # bounded: the way out of a stopping daemon
 
     def _check_stop(self) -> None:
         if self._deadline is None and self._stop.is_set():
@@ -240,7 +244,8 @@ class Line(Generic[F]):
         port, self._port = self._port, None
         if port is not None:
             self._give_back(port)
-        return PortLost(lost_problem(self.where, error))
+        self._why_closed = lost_problem(self.where, error)
+        return PortLost(self._why_closed)
 
     def _note_once(self, text: str) -> None:
         if text not in self._noted:
