@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from conftest import wait_for
@@ -30,6 +33,7 @@ class Peer:
         tty.setraw(slave)
         self.path = os.ttyname(slave)
         self._slave = slave
+        self._ended, self._end = os.pipe()
         self.requests: list[bytes] = []
         self.answer: Answer = lambda _request: []
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -37,10 +41,10 @@ class Peer:
 
     def _serve(self) -> None:
         while True:
-            try:
-                data = os.read(self.master, 4096)
-            except OSError:
+            ready, _, _ = select.select([self.master, self._ended], [], [])
+            if self._ended in ready:
                 return
+            data = os.read(self.master, 4096)
             self.requests.append(data)
             for part in self.answer(data):
                 os.write(self.master, part)
@@ -49,19 +53,23 @@ class Peer:
         os.write(self.master, data)
 
     def hang_up(self) -> None:
-        """Both ends go, as when an adaptor is pulled."""
-        os.close(self._slave)
-        os.close(self.master)
+        """Both ends go, as when an adaptor is pulled.
+
+        The thread ends first: the next peer gets the same descriptor numbers, and this one must not answer there.
+        """
+        if not self._thread.is_alive():
+            return
+        os.close(self._end)
+        self._thread.join()
+        for descriptor in (self._ended, self._slave, self.master):
+            os.close(descriptor)
 
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
     peer = Peer()
     yield peer
-    try:
-        peer.hang_up()
-    except OSError:
-        return
+    peer.hang_up()
 
 
 @pytest.fixture
@@ -72,9 +80,11 @@ def line(peer: Peer) -> Iterator[Line[thermotek.Reply | thermotek.Rejection]]:
     made.close()
 
 
-def make_line(path: str, **settings: float) -> Line[thermotek.Reply | thermotek.Rejection]:
-    wanted = {"timeout": 0.4, "interval": 0.0, **settings}
-    return Line(path, LineSettings(xonxoff=True, **wanted), thermotek.Decoder, threading.Event(), lambda _text: None)
+def make_line(
+    path: str, synchronise: tuple[Request[Any], ...] = (), **settings: float
+) -> Line[thermotek.Reply | thermotek.Rejection]:
+    wanted = LineSettings(xonxoff=True, **{"timeout": 0.4, "interval": 0.0, **settings})
+    return Line(path, wanted, thermotek.Decoder, threading.Event(), lambda _text: None, synchronise=synchronise)
 
 
 def ask(number: int) -> Request[thermotek.Reply | thermotek.Rejection]:
@@ -108,6 +118,80 @@ def test_a_late_answer_is_not_the_answer_to_the_next_question(peer: Peer, line: 
         "foreign": 0,
         "doubled": 0,
     }
+
+
+SENSOR = b"#01020rCtrlSen0"
+
+
+def sealed(frame: bytes) -> bytes:
+    return frame + b"%02X\r" % (sum(frame) % 256)
+
+
+def test_the_late_answer_to_a_question_is_not_the_answer_to_the_same_question_asked_again(peer: Peer) -> None:
+    line = make_line(peer.path, synchronise=(ask(2),))
+    peer.answer = lambda request: [sealed(SENSOR)] if b"rCtrlSen" in request else []
+    line.open()
+    with pytest.raises(NoAnswer):
+        line.exchange(ask(4))
+    late = b"#01040rSupplyT+029566\r"  # 29.5 °C, as it was then
+
+    def answer(request: bytes) -> list[bytes]:
+        return [late, sealed(SENSOR)] if b"rCtrlSen" in request else [SUPPLY]
+
+    peer.answer = answer
+    assert line.exchange(ask(4)).data == "+0206"
+    assert counted(line, "late", "doubled") == {"late": 1, "doubled": 0}
+    asked = [request[5:13] for request in peer.requests]
+    assert asked == [b"rCtrlSen", b"rSupplyT", b"rCtrlSen", b"rSupplyT"], "after opening, and while one is owed"
+    assert line.exchange(ask(4)).data == "+0206"
+    assert peer.requests[-1][5:13] == b"rSupplyT", "and not again"
+    line.close()
+
+
+def test_nothing_is_asked_while_the_line_cannot_be_synchronised(peer: Peer) -> None:
+    line = make_line(peer.path, synchronise=(ask(2),), timeout=0.3)
+    line.open()
+    for _ in range(2):
+        with pytest.raises(NoAnswer):
+            line.exchange(ask(4))
+    assert {request[5:13] for request in peer.requests} == {b"rCtrlSen"}
+    line.close()
+
+
+class Clock(threading.Event):
+    """Time that passes only when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        self.now += timeout or 0.0
+        return False
+
+
+def test_the_device_has_its_pause_between_a_reply_and_the_next_request(peer: Peer) -> None:
+    clock, beats = Clock(), []
+    line: Line[Any] = Line(
+        peer.path, LineSettings(xonxoff=True, timeout=9.0, interval=2.5), thermotek.Decoder, clock, pytest.fail,
+        clock=clock, beat=lambda: beats.append(clock.now),
+    )  # fmt: skip
+    line.open()
+    peer.answer = lambda _request: [SUPPLY]
+    line.exchange(ask(4))
+    for waited, rest in ((2.5, 0.0), (2.5, 1.0), (4.0, 4.0)):
+        before = clock.now
+        line.rest(rest)
+        line.exchange(ask(4))
+        assert clock.now - before == pytest.approx(waited)
+        assert max(clock.waits) <= 1.0, "and is not silent for long"
+    line.close()
+    assert max(b - a for a, b in pairwise(beats)) <= 1.0
 
 
 def test_a_late_answer_that_waits_in_the_port_is_drained_before_asking_again(peer: Peer, line: Line) -> None:
