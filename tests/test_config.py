@@ -136,12 +136,17 @@ def test_a_wrong_key_is_not_blamed_on_its_neighbour() -> None:
         ("query_delay", "7", "expected float, got str"),
         ("query_delay", True, "got bool"), ("query_delay", None, "got null"), ("serial_baud", 0, ">= 50"),
         ("serial_baud", -9600, ">= 50"), ("serial_baud", 9600.5, "got float"), ("serial_baud", "9600", "got str"),
-        ("serial_baud", 10**30, "4000000"), ("serial_timeout", -1, ">= 0"), ("state_directory", "", "length >= 1"),
+        ("serial_baud", 10**30, "4000000"), ("serial_timeout", -1, ">= 0"),
+        ("setpoint_limits", [-80, 45], "thermotek-t257p takes -60 to 120"), ("state_directory", "", "length >= 1"),
         ("serial_bytesize", 9, "9"),
-        ("serial_parity", "X", "X"), ("serial_stopbits", 1.7, "1, 1.5 or 2"), ("log_name", "", "length >= 1"),
-        ("serial_port", "", "length >= 1"), ("control_machines", "CLASPTCS", "expected array"),
+        ("serial_parity", "X", "X"), ("serial_stopbits", 1.7, "1, 1.5 or 2"),
+        ("serial_port", "", "length >= 1"), ("serial_port", "http://x", "unknown kind of port http://"),
+        ("serial_port", "socket://localhost", "must be socket://HOST:PORT"),
+        ("serial_port", "rfc2217://terminal:99999", "must be rfc2217://HOST:PORT"),
+        ("control_machines", "CLASPTCS", "expected array"),
         ("setpoint_limits", [5], "length 2"), ("setpoint_limits", [45, 5], "must be below"),
-        ("setpoint_limits", [5, 5], "must be below"), ("antifreeze_disable_limit", 4, "below antifreeze_enable_limit"),
+        ("setpoint_limits", [5, 5], "must be below"), ("setpoint_limits", [5, 130], "takes -60 to 120"),
+        ("antifreeze_disable_limit", 4, "below antifreeze_enable_limit"),
         ("antifreeze_disable_limit", None, "both"), ("setpoint_rate", 0, "> 0"),
         ("dew_point_margin", 2, "humidity_value_key"),
         ("humidity_value_key", "x", "temperature_daemon"), ("temperature_value_key", "x", "temperature_daemon"),
@@ -287,13 +292,13 @@ def test_an_option_is_a_file_or_a_name(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_only_file_is_taken_and_of_none_or_several_none(root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no config in .*name one with -c, or set CHILLERD_CONFIG_PATH"):
+    with pytest.raises(ConfigError, match=r"no config there; name one with -c, or set CHILLERD_CONFIG_PATH"):
         config.find(KIND)
     (root / "clasp.json").write_text("{}")
     (root / "clasp.json.rpmsave").write_text("{}")
     assert config.find(KIND) == root / "clasp.json"
     (root / "half.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"several configs in .*: clasp, half; name one with -c"):
+    with pytest.raises(ConfigError, match=r"several configs there: clasp, half; name one with -c"):
         config.find(KIND)
 
 

@@ -17,7 +17,7 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -92,22 +92,34 @@ def requests(site: Site) -> int:
 def bare_port(site: Site, *, stopped: bool = False) -> Iterator[int]:
     """A pseudo terminal at the site's link; gives the far end, which says nothing by itself.
 
-    `stopped`: it has sent XOFF, so that it takes no bytes until an XON that never comes.
+    `stopped`: it sends XOFF all the time, so that whoever opens the port cannot send anything.
     """
     far, near = pty.openpty()
     tty.setraw(near)
+    over = threading.Event()
+    sender = threading.Thread(target=_stop_flow, args=(far, over))
     if stopped:
         mode = termios.tcgetattr(near)
         mode[0] |= termios.IXON
         termios.tcsetattr(near, termios.TCSANOW, mode)
-        os.write(far, b"\x13")
+        os.set_blocking(far, False)
+        sender.start()
         wait_for(lambda: not select.select([], [near], [], 0)[1], "the XOFF, which the kernel delivers when it likes")
     site.link.symlink_to(os.ttyname(near))
     try:
         yield far
     finally:
+        over.set()
+        if stopped:
+            sender.join()
         os.close(far)
         os.close(near)
+
+
+def _stop_flow(far: int, over: threading.Event) -> None:
+    while not over.wait(0.002):
+        with suppress(BlockingIOError):
+            os.write(far, b"\x13")
 
 
 def test_it_ends_while_the_port_takes_nothing(site: Site) -> None:
@@ -128,6 +140,25 @@ def test_a_port_that_takes_nothing_is_told_as_such(site: Site) -> None:
         daemon = site.chillerd(wait=False)
         wait_for(lambda: "takes no bytes" in site.status().get("offline_because", ""), "the cause")
         assert len(said(daemon, "takes no bytes (flow control")) == 1
+
+
+def test_a_stop_of_long_ago_does_not_last_for_ever() -> None:
+    """An XOFF that nobody took back, as noise on the line may leave it."""
+    far, near = pty.openpty()
+    try:
+        tty.setraw(near)
+        line = Line(os.ttyname(near), LineSettings(xonxoff=True), T257P.decoder, threading.Event(), pytest.fail)
+        for _ in range(2):
+            line.open()
+            os.write(far, b"\x13")
+            wait_for(lambda line=line: not select.select([], [line._port], [], 0)[1], "the XOFF")
+            line.close()
+        line.open()
+        assert select.select([], [line._port], [], 0)[1]
+        line.close()
+    finally:
+        os.close(far)
+        os.close(near)
 
 
 def test_a_port_that_takes_nothing_costs_no_processor_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,16 +429,39 @@ def test_the_watchdog_is_fed_without_a_device_too(site: Site, systemd: socket.so
         until(systemd, "WATCHDOG=1")
 
 
+def test_it_ends_while_a_terminal_server_takes_no_connection(site: Site) -> None:
+    """pyserial waits five seconds for one."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, socket.create_connection(deaf.getsockname()):
+        site.write_config(serial_port=f"socket://127.0.0.1:{deaf.getsockname()[1]}", safe_state="standby")
+        daemon = site.chillerd(wait=False)
+        wait_for(lambda: "cannot open" in site.status().get("offline_because", ""), "the first attempt")
+        daemon.signal()
+        assert daemon.wait() == 0
+    assert said(daemon, "the port hung"), daemon.lines()
+
+
 def test_the_watchdog_starves_when_the_query_loop_is_stuck(site: Site, systemd: socket.socket) -> None:
     """The remote object still answers then, which is why it does not feed the watchdog."""
     site.environment["WATCHDOG_USEC"] = "300000"
-    site.write_config(serial_timeout=60)
-    with bare_port(site, stopped=True):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, socket.create_connection(deaf.getsockname()):
+        # Its queue is full: pyserial waits 5 s for a connection, and nobody can wake it.
+        site.write_config(serial_port=f"socket://127.0.0.1:{deaf.getsockname()[1]}")
         site.chillerd(wait=False)
-        wait_for(lambda: site.status() and requests(site) == 1, "a question that cannot be written")
         while select.select([systemd], [], [], 3.0)[0]:  # until nothing comes for ten times the interval
             systemd.recv(4096)
         assert site.status()["connected"] is False
+
+
+def test_the_watchdog_is_fed_while_an_answer_is_awaited(site: Site, systemd: socket.socket) -> None:
+    """A device that is slow must not make systemd restart the daemon either."""
+    site.environment["WATCHDOG_USEC"] = "600000"
+    site.write_config(serial_timeout=60)
+    site.simulator("--fault", "silence")
+    site.chillerd(wait=False)
+    wait_for(lambda: site.status() and requests(site) == 1, "a question without an answer")
+    for _ in range(5):
+        until(systemd, "WATCHDOG=1")
+    assert requests(site) == 1
 
 
 def test_the_watchdog_of_another_process_is_not_ours(site: Site, systemd: socket.socket) -> None:

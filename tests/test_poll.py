@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import pytest
 from conftest import wait_for
 
+from rockit.common.alarms import Condition
 from rockit.common.errors import Code, CommandError
-from rockit.common.framing import ProtocolError
+from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
-from rockit.common.poll import Poller
+from rockit.common.poll import UNSTEADY, Poller
 from rockit.common.transport import NoAnswer, PortLost
 
 
@@ -131,6 +132,35 @@ def test_no_error_anywhere_ends_the_loop(parts, place: str, error: Exception) ->
     wait_for(lambda: task.polls > polls, "polls again")
 
 
+def test_a_device_that_says_no_when_it_is_asked_who_it_is_is_told_as_such(parts) -> None:
+    task, poller, log, *_ = parts
+    running(poller, task)
+    task.once["step 1"] = NoAnswer("no answer within 1 s")
+    task.trouble["connect"] = Refused("3", "bad command")
+    wait_for(lambda: task.reasons, "the loss")
+    assert "no answer within 1 s; then: the device refused: bad command (code 3)" in log.lines[-1]
+    assert poller.counters["internal_errors"] == 0
+    task.trouble.clear()
+
+
+def test_a_line_that_loses_answers_now_and_then_is_an_alarm_until_it_is_steady(parts) -> None:
+    task, poller, log, *_ = parts
+    told: list[dict[str, Condition]] = []
+    poller._tell = told.append
+    running(poller, task)
+    for _ in range(UNSTEADY):
+        assert "unsteady_line" not in told[-1]
+        failed = poller.counters["polls_failed"]
+        task.once["step 1"] = NoAnswer("no answer within 1 s")
+        wait_for(lambda failed=failed: poller.counters["polls_failed"] > failed, "the glitch")
+        polls = task.polls
+        wait_for(lambda polls=polls: task.polls > polls, "the next poll")
+    wait_for(lambda: "unsteady_line" in told[-1], "the alarm")
+    assert task.reasons == [], "it was never lost"
+    assert [line for line in log.lines if "Lost" in line] == []
+    wait_for(lambda: "unsteady_line" not in told[-1], "its end")
+
+
 def test_a_bug_is_told_with_its_traceback_but_not_for_ever(parts) -> None:
     task, poller, log, *_ = parts
     task.trouble["finish"] = RuntimeError("a bug")
@@ -144,19 +174,18 @@ def test_commands_run_between_two_exchanges_of_a_poll_and_not_after_it(parts) ->
     task.hold = threading.Event()
     poller.start()
     task.in_step.wait(30)
-    order: list[str] = []
+    order: list[int] = []
     answer: list[str] = []
     caller = threading.Thread(
-        target=lambda: answer.append(poller.submit(lambda: order.append("command") or "done", 30))
+        target=lambda: answer.append(poller.submit(lambda: order.append(task.polls) or "done", 30))
     )
     caller.start()
-    wait_for(lambda: poller._command.locked(), "the command in the queue")
+    wait_for(lambda: poller._jobs.qsize() == 1, "the command in the queue")
     polls = task.polls
     task.hold.set()
     caller.join(30)
     assert answer == ["done"]
-    assert order == ["command"]
-    assert task.polls - polls <= 1
+    assert order == [polls], "within the poll that had begun"
 
 
 def test_a_command_that_waited_in_vain_never_runs(parts) -> None:

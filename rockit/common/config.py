@@ -183,8 +183,8 @@ def find(kind: str, given: str | None = None, *, positional: bool = False) -> Pa
     found = sorted(root.glob("*.json"))
     if len(found) == 1:
         return found[0]
-    what = f"no config in {root}" if not found else f"several configs in {root}: {_names(root)}"
-    raise ConfigError(kind, [f"{what}; name one with -c, or set {variable} to a file"])
+    what = "no config there" if not found else f"several configs there: {_names(root)}"
+    raise ConfigError(str(root), [f"{what}; name one with -c, or set {variable} to a file"])
 
 
 def _names(root: Path) -> str:

@@ -27,7 +27,8 @@ from rockit.common.sdnotify import Notifier
 C = TypeVar("C", bound=DaemonConfig)
 GRACE = 2.5
 """How long the device has to reach its safe state when the daemon is told to stop, s."""
-_ENDS = (signal.SIGTERM, signal.SIGINT)
+_ENDS = {signal.SIGTERM, signal.SIGINT}
+_SIGNALS = {*_ENDS, signal.SIGHUP}
 OBSERVATORY_LOG = "observatory_log"
 """Name in the registry of the daemon that keeps the observatory's log, where there is one."""
 
@@ -111,7 +112,8 @@ def _tell(text: str) -> None:
 
 
 def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable[[], dict[str, int]]], Device]) -> int:
-    log = Log(config.log_name, journal="JOURNAL_STREAM" in os.environ)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # in all threads
+    log = Log(config.log_name or config.daemon, journal="JOURNAL_STREAM" in os.environ)
     stop = threading.Event()
     notifier = Notifier()
     address = config.address()
@@ -131,67 +133,78 @@ def _run(name: str, path: Path, config: C, build: Callable[[C, Context, Callable
     server = Server(device.service, address.object_id, address.host, address.port, log)
     servers.append(server)
 
-    ended, renewed = threading.Event(), threading.Event()
-
-    def leave_loop() -> None:
-        stop.set()
-        server.stop()
-
-    def end(_signal: int, _frame: object) -> None:
-        ended.set()
-        leave_loop()
-
-    def renew(_signal: int, _frame: object) -> None:
-        try:
-            new = configs.load(path, type(config))
-            same = (new.daemon, new.address().uri, state_directory(new)) == (config.daemon, address.uri, folder)
-            why = device.unsaved() if same else "another daemon, address or state_directory needs a restart"
-        except ConfigError as error:
-            why = str(error)
-        if why:
-            log.error(f"the old config stays in force: {why}")
-            return
-        renewed.set()
-        leave_loop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    # A signal that comes just before the server's loop falls asleep would else be heard when it wakes by itself.
-    signal.set_wakeup_fd(os.dup(server.wakeup), warn_on_full_buffer=False)
-    # A terminal that is closed says the same as an administrator who has changed the config.
-    signal.signal(signal.SIGHUP, end if sys.stdin is not None and sys.stdin.isatty() else renew)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)  # blocked where this process has started itself anew
     if OBSERVATORY_LOG in registry.registry().daemons:
         log.forward_to(registry.find(OBSERVATORY_LOG))
     log.info(f"{name} {VERSION} serves {address.uri} with {path}")
     device.start()
+    broken = threading.Event()
+    serving = threading.Thread(target=_serve, args=(server, log, broken), name="serve", daemon=True)
+    serving.start()
     notifier.ready(f"serving {address.uri}")
-    server.run()
+    again = _wait_for_signals(lambda: _why_not_anew(path, config, device), log)
     stop.set()
-    if renewed.is_set():
-        _start_anew(device, notifier, log, ended)
+    server.stop()
+    serving.join(1.0)
+    if again:
+        notifier.reloading()
+        device.end(time.monotonic() + GRACE, leave=True)
+        _start_anew(log)
     notifier.stopping()
     clean = device.end(time.monotonic() + GRACE, leave=False)
     log.info("stopped" if clean else "stopped; the port hung, and the device was left as it is")
     lock.release()
     sys.stdout.flush()
     # A thread that is stuck in a port must not keep the process: everything of ours is closed and written by now.
-    os._exit(0)
+    os._exit(1 if broken.is_set() else 0)
 
 
-def _start_anew(device: Device, notifier: Notifier, log: Log, ended: threading.Event) -> None:
+def _serve(server: Server, log: Log, broken: threading.Event) -> None:
+    """In a thread of its own, so that the main one can wait for signals."""
+    try:
+        server.run()
+    except Exception:
+        log.exception("the remote object ended")
+        broken.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for_signals(why_not: Callable[[], str], log: Log) -> bool:
+    """Until the daemon shall end: False; or start anew: True. `why_not` says what forbids that.
+
+    Signals are waited for and not handled: a handler may interrupt anything, itself included, and must not take a lock.
+    """
+    # A terminal that is closed says the same as an administrator who has changed the config.
+    hung_up = sys.stdin is not None and sys.stdin.isatty()
+    while signal.sigwait(_SIGNALS) == signal.SIGHUP and not hung_up:
+        why = why_not()
+        if not why:
+            return True
+        log.error(f"the old config stays in force: {why}")
+    return False
+
+
+def _why_not_anew(path: Path, config: C, device: Device) -> str:
+    try:
+        new = configs.load(path, type(config))
+        old = (config.daemon, config.address().uri, config.state_directory)
+        if (new.daemon, new.address().uri, new.state_directory) != old:
+            return "another daemon, address or state_directory needs a restart"
+        return device.unsaved()
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the daemon goes on
+        return str(error) if isinstance(error, ConfigError) else f"it cannot be checked: {error!r}"
+
+
+def _start_anew(log: Log) -> None:
     """The same process once more from its beginning, with the config as it is now. Ports, locks and sockets close.
 
-    Returns where the daemon was told to end as well: that counts more, whenever it comes.
+    Returns where the daemon was told to end as well: that counts more, whenever it comes. Signals stay blocked across
+    the new start, and are heard when it can do what they ask for.
     """
-    if ended.is_set():
-        return
-    notifier.reloading()
-    device.end(time.monotonic() + GRACE, leave=True)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # until the new start can do what they ask for
-    if ended.is_set():
+    if signal.sigpending() & _ENDS:
         return
     log.info("the config is read anew")
     sys.stdout.flush()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a second one, in the moment before there is a handler again
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (our own arguments)
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (our own arguments)
+    except OSError as error:
+        log.error(f"cannot start anew: {error}; stopping")

@@ -21,7 +21,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Who a daemon is, who may command it, where it keeps its state."""
 
     daemon: str
-    log_name: Annotated[str, msgspec.Meta(min_length=1)]
+    log_name: str
     control_machines: list[str] | None = None
     query_delay: Seconds = 10.0
     state_directory: Annotated[str, msgspec.Meta(min_length=1)] | None = None
@@ -67,6 +67,19 @@ def unknown_daemon(key: str, name: str | None) -> Iterator[tuple[str, str]]:
         yield key, registry.unknown("daemon", name, known)
     elif known[name].pyro == 4 and find_spec("Pyro4") is None:
         yield key, f"{name} speaks Pyro 4, which is not installed here: pip install 'rockit-plant[pyro4]'"
+
+
+def port_problems(key: str, port: str | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with the name of a port: a device file, or a URL of a kind that can be opened."""
+    scheme, found, rest = (port or "").partition("://")
+    if not found:
+        return
+    if scheme not in ("sim", "socket", "rfc2217", "spy"):
+        yield key, f"unknown kind of port {scheme}://; there is /dev/…, socket://, rfc2217://, spy:// and sim://"
+    elif scheme in ("socket", "rfc2217"):
+        host, _, number = rest.partition("?")[0].rstrip("/").rpartition(":")
+        if not host or not number.isdecimal() or not 0 < int(number) < 65536:
+            yield key, f"must be {scheme}://HOST:PORT, not {port!r}"
 
 
 def state_directory(config: DaemonConfig) -> Path:

@@ -10,6 +10,7 @@ import queue
 import select
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rockit.common.registry import Daemon
 
+SELDOM = 60.0
+"""What strangers do is told at most so often, s."""
+LONGEST = 1000
+"""Characters of a line; a pipe that is ready takes so many without blocking (pipe(7): 4096 bytes)."""
 _JOURNAL_LEVEL = {"info": "<6>", "warning": "<4>", "error": "<3>"}
 
 
@@ -27,6 +32,8 @@ class Log:
         self.name = name
         self.counters: Counter[str] = Counter()
         self._journal = journal
+        self._lock = threading.Lock()
+        self._told_at: float | None = None
         self._remote: queue.Queue[tuple[str, str]] | None = None
 
     def info(self, text: str) -> None:
@@ -45,21 +52,28 @@ class Log:
         """An error of our own, with the traceback of the exception in hand."""
         self._write("error", f"{text}\n{traceback.format_exc().rstrip()}")
 
-    def command(self, what: str, who: str, code: int, message: str) -> None:
-        """A command that somebody gave, and what became of it."""
+    def command(self, what: str, who: str, code: int, message: str, *, seldom: bool = False) -> None:
+        """A command that somebody gave, and what became of it; `seldom`: at most one a minute, the others counted."""
+        if seldom:
+            with self._lock:
+                now = time.monotonic()
+                if self._told_at is not None and now - self._told_at < SELDOM:
+                    self.counters["log_left_out"] += 1
+                    return
+                self._told_at = now
         outcome = "done" if code == 0 else f"code {code}"
         self._write("info", f"{what} from {who}: {outcome}" + (f", {message}" if message else ""))
 
     def _write(self, level: str, text: str) -> None:
         self.counters[f"log_{level}"] += 1
-        lines = text.splitlines() or [""]
         start = _JOURNAL_LEVEL[level] if self._journal else ""
         try:
-            # A reader that stands still (pager, journal) must not stop a chiller nor a full disk.
-            if not select.select([], [sys.stdout], [], 0)[1]:
-                raise BlockingIOError
-            sys.stdout.write("".join(f"{start}{level.upper()} {self.name}: {line}\n" for line in lines))
-            sys.stdout.flush()
+            for line in text.splitlines() or [""]:
+                # A reader that stands still (pager, journal) must not stop a chiller nor a full disk.
+                if not select.select([], [sys.stdout], [], 0)[1]:
+                    raise BlockingIOError
+                sys.stdout.write(f"{start}{level.upper()} {self.name}: {line[:LONGEST]}\n")
+                sys.stdout.flush()
         except (OSError, ValueError):
             self.counters["log_lost"] += 1
         if self._remote is not None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
+from rockit.common.alarms import Condition, Priority
 from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError
 from rockit.common.log import Log
@@ -25,6 +26,13 @@ SHORTEST = 0.1
 """No poll follows another sooner than this after its start, s, whatever the config says."""
 BEAT = 1.0
 """How often a waiting loop shows that it lives, s."""
+
+
+COMMAND_WAIT = 8.0
+"""A command is answered within this, s: a T257P that is asked once a second needs six to write and read back; clients
+wait ten."""
+RECENT, UNSTEADY, STEADY = 50, 10, 3
+"""A line is unsteady from so many failures among the recent polls, until there are fewer than so many."""
 
 
 class Task(Protocol):
@@ -53,6 +61,15 @@ class Task(Protocol):
     def shutdown(self, deadline: float) -> None:
         """The daemon stops: leave the device in its safe state, by `deadline` (monotonic)."""
         ...
+
+
+class NotBegun(CommandError):
+    """A command for which the loop had no time: the device keeps it waiting."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(
+            Code.DEVICE_OFFLINE, f"the device has not answered for {waited:g} s; nothing was sent or changed"
+        )
 
 
 class Job:
@@ -96,19 +113,24 @@ class Poller:
     """Runs a Task in a thread of its own.
 
     `period` is the time from the start of one poll to the start of the next, s (a poll that takes longer is followed
-    at once by the next). `beat` is called before each exchange and at least once a second while waiting: a watchdog
-    must be more patient than the longest exchange, which is the line's pause and time-out.
+    at once by the next). `beat` is called before each step and at least once a second while waiting; a task whose steps
+    take longer calls it as well (`Line` does, so that a watchdog of some seconds is enough).
+    `tell` takes the alarms about the connection.
     """
 
     def __init__(
-        self, task: Task, name: str, period: float, stop: threading.Event, log: Log, beat: Callable[[], None]
-    ) -> None:
+        self, task: Task, name: str, period: float, stop: threading.Event, log: Log, beat: Callable[[], None],
+        tell: Callable[[Mapping[str, Condition]], None] = lambda _conditions: None,
+    ) -> None:  # fmt: skip
         self._task = task
         self._name = name
         self._period = max(period, SHORTEST)
         self._stop = stop
         self._log = log
         self._beat = beat
+        self._tell = tell
+        self._outcomes: deque[bool] = deque(maxlen=RECENT)
+        self._unsteady = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._command = threading.Lock()
         self._connected = False
@@ -128,8 +150,10 @@ class Poller:
         self._hurry = True
         self._jobs.put(None)
 
-    def submit(self, run: Callable[[], str], wait: float) -> str:
+    def submit(self, run: Callable[[], str], wait: float = COMMAND_WAIT) -> str:
         """Run a command in the loop's thread, before the next exchange of a poll; returns its sentence.
+
+        A poll follows at once, so that the status shows all that comes of it.
 
         Raises what the command raises, BLOCKED when another command is under way, DEVICE_OFFLINE when it was not
         done within `wait` s (it then never runs if it had not begun).
@@ -141,9 +165,7 @@ class Poller:
             self._jobs.put(job)
             if not job.done.wait(wait):
                 if job.give_up():
-                    raise CommandError(
-                        Code.DEVICE_OFFLINE, f"the device has not answered for {wait:g} s; nothing was sent or changed"
-                    )
+                    raise NotBegun(wait)
                 raise CommandError(
                     Code.DEVICE_OFFLINE,
                     f"begun, but the device has not confirmed it for {wait:g} s; look at the status",
@@ -153,6 +175,7 @@ class Poller:
             return job.message
         finally:
             self._command.release()
+            self.hurry()
 
     def _run(self) -> None:
         """Until told to stop. Whatever goes wrong inside costs a cycle, never the loop."""
@@ -186,6 +209,7 @@ class Poller:
                 raise
             except (LineError, ProtocolError) as error:
                 self.counters["polls_failed"] += 1
+                self._judge(good=False)
                 # One damaged or missing answer costs a fresh start of the poll. Two in a row are a fault; and where
                 # there was a fault already, one is enough.
                 if second_chance or not self._connected:
@@ -204,12 +228,11 @@ class Poller:
         except Stopped:
             raise
         except (LineError, ProtocolError) as error:
-            if str(error) == str(cause):
-                raise
-            raise type(error)(f"{cause}; then: {error}") from None
+            raise LineError(str(error) if str(error) == str(cause) else f"{cause}; then: {error}") from None
 
     def _succeeded(self) -> None:
         """A whole poll was read."""
+        self._judge(good=True)
         self._connected = True
         if not self._ever:
             self._ever = True
@@ -219,6 +242,14 @@ class Poller:
             self._log.info(f"Restored connection to {self._name} after {took:.0f} s; failed attempts: {self._attempts}")
         self._fault_since = None
         self._attempts = 0
+
+    def _judge(self, *, good: bool) -> None:
+        """A line that loses answers now and then is never lost, and still somebody should look at it."""
+        self._outcomes.append(good)
+        failed = self._outcomes.count(False)
+        self._unsteady = failed >= (STEADY if self._unsteady else UNSTEADY)
+        text = f"{failed} of the last {len(self._outcomes)} polls of {self._name} failed; see the counters"
+        self._tell({"unsteady_line": Condition(text, Priority.MEDIUM)} if self._unsteady else {})
 
     def _failed(self, reason: str) -> None:
         first = self._fault_since is None
@@ -274,6 +305,11 @@ class Poller:
         if self.thread.is_alive():
             return False
         if not leave:
-            self._task.shutdown(deadline)
+            # In a thread as well: opening a network port may wait for longer than we may.
+            last = threading.Thread(target=self._task.shutdown, args=(deadline,), name="shutdown", daemon=True)
+            last.start()
+            last.join(max(0.0, deadline - time.monotonic()) + 0.1)
+            if last.is_alive():
+                return False
         self._task.disconnect()
         return True

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +17,8 @@ import msgspec
 T = TypeVar("T")
 
 
+TOO_LONG = 5.0
+"""A disk that has not saved a small file after this is in trouble, s."""
 KEPT = 10
 """So many files that could not be understood are kept, the newest."""
 
@@ -115,3 +120,61 @@ class StateFile(Generic[T]):
         for path in older[:-KEPT]:
             path.unlink(missing_ok=True)
         return f"it was set aside as {aside.name}, and this start goes on without it"
+
+
+class Keeper(Generic[T]):
+    """Saves the newest value in a thread of its own, so that a disk that hangs stops nobody who did not ask to wait."""
+
+    def __init__(self, file: StateFile[T], failed: Callable[[str], None]) -> None:
+        """`failed` is told once when saving begins to fail, in that thread."""
+        self._file = file
+        self._failed = failed
+        self._changed = threading.Condition()
+        self._newest: T | None = None
+        self._given = self._written = 0
+        self._thread: threading.Thread | None = None
+        self._waiting_since: float | None = None
+        self.failing = False
+
+    def put(self, value: T) -> None:
+        """Save this instead of what was given before. `value` must not be changed any more. Never waits."""
+        with self._changed:
+            self._newest = value
+            if self._waiting_since is None:
+                self._waiting_since = time.monotonic()
+            self._given += 1
+            if self._thread is None:
+                thread = threading.Thread(target=self._write, name=f"save {self._file.path.name}", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._changed.notify_all()
+
+    def saved(self, within: float = 0.0) -> bool:
+        """Whether the disk has all that was given by now; waits for that for `within` s at most."""
+        with self._changed:
+            wanted = self._given
+            return self._changed.wait_for(lambda: self._written >= wanted, within) and not self.failing
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the disk refuses, or has been busy with one file for too long."""
+        since = self._waiting_since
+        return self.failing or (since is not None and time.monotonic() - since > TOO_LONG)
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._written < self._given)
+                value, number = self._newest, self._given
+            problem = ""
+            try:
+                self._file.save(value)  # type: ignore[arg-type] # there is one, or nobody would have woken us
+            except Exception as error:  # noqa: BLE001 - the thread must not end, whatever a value or a disk does
+                problem = str(error) or repr(error)
+            told, self.failing = self.failing, bool(problem)
+            if problem and not told:
+                self._failed(problem)
+            with self._changed:
+                self._written = number
+                self._waiting_since = None if number == self._given else time.monotonic()
+                self._changed.notify_all()
