@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -36,6 +37,7 @@ class TerminalServer:
             serial.protocol_handler_packages.append("rockit.common.transport")
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.client: socket.socket | None = None
+        self.cut = threading.Event()
         self.threads = [threading.Thread(target=self.accept)]
         self.threads[0].start()
 
@@ -54,7 +56,7 @@ class TerminalServer:
         device.cts = device.dsr = device.ri = device.cd = True  # modem lines, which RFC 2217 reports
         manager = PortManager(device, self) if self.telnet else None
         client.settimeout(0.01)
-        while True:
+        while not self.cut.is_set():
             with suppress(TimeoutError):
                 data = client.recv(1024)
                 if not data:
@@ -72,6 +74,12 @@ class TerminalServer:
         assert self.client is not None
         with suppress(OSError):
             self.client.shutdown(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """As `hang_up`, by a server that lost its power and has come back: without a farewell."""
+        assert self.client is not None
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.cut.set()
 
     def close(self) -> None:
         with suppress(OSError):
@@ -99,6 +107,12 @@ def whole_poll(driver: T257P) -> dict[str, Any]:
     return {key: value for values in driver.poll() for key, value in values.items()}
 
 
+def poll_on(driver: T257P) -> None:
+    """Until the port is lost: a server takes its time to leave."""
+    while True:
+        whole_poll(driver)
+
+
 @pytest.mark.filterwarnings("ignore:set(Daemon|Name):DeprecationWarning")  # pyserial's, over RFC 2217
 def test_a_chiller_behind_a_terminal_server(terminal_server: tuple[str, TerminalServer]) -> None:
     url, server = terminal_server
@@ -109,11 +123,13 @@ def test_a_chiller_behind_a_terminal_server(terminal_server: tuple[str, Terminal
     assert {"run_state", "water_temp", "setpoint_temp", "ambient_temp"} <= set(whole_poll(driver))
     driver.write_setpoint(12.5)
     assert driver.read_setpoint() == {"setpoint_temp": 12.5}
-    server.hang_up()
-    with pytest.raises(PortLost, match="broke"):
-        whole_poll(driver)
-    port.open()
-    assert whole_poll(driver)["setpoint_temp"] == 12.5
+    for leave in (server.hang_up, server.reset):
+        leave()
+        with pytest.raises(PortLost, match="broke"):
+            poll_on(driver)
+        server.cut.clear()
+        port.open()
+        assert whole_poll(driver)["setpoint_temp"] == 12.5
     port.close()
     assert port.counters["close_failed"] == 0
 

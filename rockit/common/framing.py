@@ -48,6 +48,51 @@ class Decoder(Protocol[F]):
         ...
 
 
+class LineDecoder:
+    """A `Decoder` of printable ASCII lines. Every byte of what is damaged comes out once.
+
+    `end` is what ends a line (its last byte occurs nowhere else), `longest` the most characters before it that are
+    believed.
+    """
+
+    def __init__(self, end: bytes, longest: int) -> None:
+        self._end = end
+        self._longest = longest
+        self._buffer = bytearray()
+        self._overlong = False
+
+    def feed(self, data: bytes) -> list[str | Damaged]:
+        """See `Decoder.feed`."""
+        out: list[str | Damaged] = []
+        self._buffer += data
+        while (stop := self._buffer.find(self._end[-1:]) + 1) > 0:
+            out.append(self._line(bytes(self._buffer[:stop])))
+            del self._buffer[:stop]
+        if self._overlong or len(self._buffer) >= self._longest + len(self._end):
+            # The end of such a line would look like a reply of its own: nothing is believed up to the next end.
+            self._overlong = True
+            out += self.flush()
+            self._overlong = True
+        return out
+
+    def flush(self) -> list[str | Damaged]:
+        """See `Decoder.flush`."""
+        kind = Damage.GARBAGE if self._overlong else Damage.TRUNCATED
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._overlong = False
+        return [Damaged(kind, rest)] if rest else []
+
+    def _line(self, line: bytes) -> str | Damaged:
+        if self._overlong or len(line) > self._longest + len(self._end):
+            self._overlong = False
+            return Damaged(Damage.GARBAGE, line)
+        text = line[: -len(self._end)]
+        if not line.endswith(self._end) or not text or not all(0x20 <= byte < 0x7F for byte in text):
+            return Damaged(Damage.MALFORMED, line)
+        return text.decode("ascii")
+
+
 class ProtocolError(Exception):
     """The device sent a frame that is intact and still cannot be right. The device's fault, not ours."""
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from rockit.common.framing import Damage, Damaged, Decoder, Request
 from rockit.common.transport import NoAnswer, PortLost, Stopped
-from rockit.common.transport.serialport import TICK, lost_problem, open_port
+from rockit.common.transport.serialport import TICK, close_port, lost_problem, open_port
 from rockit.common.transport.settings import LineSettings
 
 F = TypeVar("F")
@@ -23,6 +23,8 @@ _PORT_ERRORS = (OSError, TypeError, AttributeError, ValueError)
 """What pyserial raises for a port that is gone: TypeError where its descriptor is, ValueError over RFC 2217."""
 LAST_PAUSE, LAST_TIMEOUT = 0.4, 0.8
 """When the daemon is stopping, pauses are cut, and a lost answer must leave time for a second try, s."""
+SLICE = 1.0
+"""The longest pause without a sign of life, s."""
 CHUNK = 4096
 """So many bytes are looked at before anything else, at most."""
 QUIET = 0.1
@@ -38,6 +40,12 @@ class Line(Generic[F]):
     `settings.timeout`. Everything that was received and not believed is counted: `late` (answers a question that was
     given up), `doubled` (answers the question before, again), `foreign` (answers nothing we asked), and the kinds of
     `Damage`; `timeouts` counts answers that never came.
+
+    An answer that was given up may still come, and be taken for the one to the same question asked again. Devices
+    answer in order: so once an answer is owed (and after opening, since who asked before is not known), the questions
+    of `synchronise` are asked first: one that nothing else asks, or two different ones, of which at most the first can
+    be answered by what was owed. Behind the last answer nothing old can come.
+    `beat` is called at least each second while a request is under way.
     """
 
     def __init__(
@@ -47,6 +55,9 @@ class Line(Generic[F]):
         decoder: Callable[[], Decoder[F]],
         stop: threading.Event,
         note: Callable[[str], None],
+        *,
+        synchronise: tuple[Request[F], ...] = (),
+        beat: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.where = where
@@ -57,12 +68,15 @@ class Line(Generic[F]):
         self._stop = stop
         self._note = note
         self._noted: set[str] = set()
+        self._synchronise = synchronise
+        self._beat = beat
         self._clock = clock
         self._port: Any = None
         self._answered: Request[F] | None = None
         self._given_up: deque[Request[F]] = deque(maxlen=16)
         self._free_at = 0.0
         self._unsettled = False
+        self._owed = False
         self._deadline: float | None = None
         self._why_closed = ""
 
@@ -76,7 +90,7 @@ class Line(Generic[F]):
         self.close()
         self._port = open_port(self.where, self.settings, self._note_once)
         self._decoder = self._new_decoder()
-        self._unsettled = True
+        self._unsettled = self._owed = True
         self._why_closed = ""
 
     def close(self) -> None:
@@ -93,7 +107,7 @@ class Line(Generic[F]):
 
     def _give_back(self, port: Any) -> None:
         try:
-            port.close()
+            close_port(port)
         except _PORT_ERRORS:
             self.counters["close_failed"] += 1
 
@@ -107,6 +121,17 @@ class Line(Generic[F]):
 
     def exchange(self, request: Request[F]) -> F:
         """Send a request, return its answer. Raises PortLost, NoAnswer, or Stopped when the daemon is stopping."""
+        if self._owed and self._deadline is None:  # while stopping, the order to be safe goes first
+            for first in self._synchronise:
+                self._exchange(first)
+            self._owed = False
+        try:
+            return self._exchange(request)
+        except Stopped:
+            self._owed = self._unsettled = True
+            raise
+
+    def _exchange(self, request: Request[F]) -> F:
         self._pause()
         try:
             self._drain()
@@ -165,7 +190,7 @@ class Line(Generic[F]):
             if isinstance(frame, Damaged):
                 damaged = damaged or frame.kind
         self._given_up.append(request)
-        self._unsettled = True
+        self._unsettled = self._owed = True
         self._free_at = self._clock() + self.settings.interval
         if damaged is not None:
             self.counters["damaged_answers"] += 1
@@ -178,6 +203,7 @@ class Line(Generic[F]):
         quiet_at = self._clock() + (QUIET if self._unsettled else 0.0)
         give_up_at = self._clock() + self.settings.timeout
         while True:
+            self._check_stop()
             data = self._waiting()
             for frame in self._decoder.feed(data) if data else []:
                 self._count(frame)
@@ -189,7 +215,6 @@ class Line(Generic[F]):
             if not data and now >= quiet_at:
                 break
             if not data:
-                self._check_stop()
                 self._stop.wait(min(0.02, quiet_at - now))
         for frame in self._decoder.flush():
             self._count(frame)
@@ -212,10 +237,10 @@ class Line(Generic[F]):
     def _count(self, frame: F | Damaged) -> None:
         if isinstance(frame, Damaged):
             self.counters[str(frame.kind)] += 1
-        elif self._answered is not None and self._answered.matches(frame):
-            self.counters["doubled"] += 1
         elif any(request.matches(frame) for request in self._given_up):
             self.counters["late"] += 1
+        elif self._answered is not None and self._answered.matches(frame):
+            self.counters["doubled"] += 1
         else:
             self.counters["foreign"] += 1
 
@@ -223,17 +248,18 @@ class Line(Generic[F]):
         """Leave the device the time it needs between a reply and the next request."""
         if self._port is None:
             raise PortLost(self._why_closed or f"{self.where} is not open")
-        self._check_stop()
-        wait = self._free_at - self._clock()
-        if wait <= 0:
-            return
-        if self._deadline is None:
-            self._stop.wait(wait)
+        while True:
             self._check_stop()
-        else:
-            time.sleep(min(wait, LAST_PAUSE))  # bounded: the way out of a stopping daemon
+            wait = self._free_at - self._clock()
+            if wait <= 0:
+                return
+            if self._deadline is not None:
+                time.sleep(min(wait, LAST_PAUSE))  # bounded: the way out of a stopping daemon
+                return
+            self._stop.wait(min(wait, SLICE))
 
     def _check_stop(self) -> None:
+        self._beat()
         if self._deadline is None and self._stop.is_set():
             raise Stopped("the daemon is stopping")
         if self._deadline is not None and self._clock() >= self._deadline:

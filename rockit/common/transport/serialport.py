@@ -9,6 +9,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import serial
@@ -45,9 +46,23 @@ def open_port(where: str, settings: LineSettings, note: Callable[[str], None]) -
         if isinstance(port, serial.Serial):  # a tty, and not a socket or a simulation
             port.exclusive = True
         port.open()
+        if isinstance(port, serial.Serial) and settings.xonxoff:
+            port.xonxoff = False  # an XOFF that came long ago (or as noise) would stop us for ever on a pty
+            port.xonxoff = True
     except Exception as error:  # noqa: BLE001 - the handlers of URLs raise what they like
         raise PortLost(_open_problem(where, error)) from None
     return port
+
+
+def close_port(port: Any) -> None:
+    """Close a port that `open_port` gave. Raises what pyserial raises for a port that is gone already."""
+    peer = getattr(port, "_socket", None)  # which pyserial leaves open when the other end has reset the connection
+    try:
+        port.close()
+    finally:
+        if peer is not None:
+            with suppress(OSError):
+                peer.close()
 
 
 def _for_pty(where: str, settings: LineSettings, note: Callable[[str], None]) -> LineSettings:
