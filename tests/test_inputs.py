@@ -21,6 +21,7 @@ from rockit.chiller import inputs as chiller_inputs
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.dewpoint import dew_point
 from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.model import MEASUREMENTS
 from rockit.common import config
 from rockit.common.errors import Code, CommandError
 from rockit.common.inputs import measurement_is_current, number
@@ -176,7 +177,8 @@ def test_a_missing_key_is_not_known_and_is_no_crash(bench: Bench, missing: str) 
     asked_twice_more(dome)
     assert temperature(inputs) is None
     assert len(bench.log.lines) == 1
-    assert "dome has no valid value of temperature" in bench.log.lines[0][1]
+    why = "the date of its measurement is None" if missing == "date" else "dome has no valid value of temperature"
+    assert why in bench.log.lines[0][1]
 
 
 @pytest.mark.parametrize("answer", [None, {}, [], "down", 5, [{"internal_temp": 4.5}]], ids=str)
@@ -286,7 +288,18 @@ def test_channels_are_on_and_off(bench: Bench) -> None:
     assert bench.log.lines == []
 
 
-@pytest.mark.parametrize("state", [2, -1, 3, None, "on", 1.0, math.nan, [1], True, False], ids=str)
+def test_units_of_what_other_daemons_know() -> None:
+    units = {key: MEASUREMENTS[key].unit for key in ("dome_temp", "humidity", "dew_point")}
+    assert units == {"dome_temp": "degC", "humidity": "%", "dew_point": "degC"}
+
+
+def test_true_is_on(bench: Bench) -> None:
+    bench.serve("power", Power(cmos=True, swir=0))
+    inputs = bench.power("cmos", "swir")
+    wait_for(lambda: channels(inputs) == {"cmos": True, "swir": False}, "the channels")
+
+
+@pytest.mark.parametrize("state", [2, -1, 3, None, "on", 1.0, math.nan, [1], False], ids=str)
 def test_a_state_that_is_neither_on_nor_off_is_not_off(bench: Bench, state: Any) -> None:
     power = Power(cmos=1, swir=0)
     bench.serve("power", power)

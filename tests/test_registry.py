@@ -7,6 +7,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,11 @@ def test_looking_a_name_up_imports_neither_pyro_nor_a_command_line_library() -> 
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.splitlines() == ["PYRO:clasp_chiller_daemon@127.0.0.1:9042", "[]"], done.stderr
+
+
+def test_no_package_escapes_the_layer_contracts() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        settings = tomllib.load(file)["tool"]
+    packages = {f"rockit.{path.parent.name}" for path in (ROOT / "rockit").glob("*/__init__.py")}
+    assert set(settings["importlinter"]["root_packages"]) == packages
+    assert set(settings["coverage"]["run"]["source_pkgs"]) == packages

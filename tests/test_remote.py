@@ -26,17 +26,6 @@ from rockit.common.remote.client import UntypedClient
 from rockit.common.who import plain_address
 
 
-@pytest.fixture
-def plant() -> Plant:
-    return Plant()
-
-
-@pytest.fixture
-def served(plant: Plant) -> Iterator[Served]:
-    with serving(plant) as running:
-        yield running
-
-
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -209,9 +198,10 @@ def test_a_daemon_that_hangs() -> None:
 
 def test_a_command_gets_more_time_and_the_message_says_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rockit.common.remote.client.COMMAND_MARGIN", 0.25)
+    monkeypatch.setattr("rockit.common.remote.client.LEAST_FOR_COMMANDS", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = UntypedClient(daemon_at(silent.getsockname()[1]), 0.25)
-        with client, pytest.raises(Unreachable, match=r"no answer within 0\.5 s"):
+        with client, pytest.raises(Unreachable, match=r"no answer within 0\.5 s.* not known, look"):
             client.set_switch(True)
 
 
@@ -353,8 +343,17 @@ def test_who_is_not_among_the_allowed_reads_and_does_not_operate() -> None:
         assert client.report_status()["water_temp"] == 11.5
         assert client.set_switch(True) == Code.NOT_ACCEPTED
         assert client.message == "127.0.0.1 is not one of the control machines of this daemon"
+        for _ in range(20):
+            assert client.set_switch(True) == Code.NOT_ACCEPTED
     assert plant.switched == []
     assert plant.log.of("info") == [f"set_switch(True) from 127.0.0.1: code 3, {client.message}"]
+    assert plant.log.counters["log_left_out"] == 20, "a stranger cannot fill the log"
+
+
+def test_arguments_by_name_are_in_the_log_as_well(served: Served, plant: Plant) -> None:
+    with Pyro5.client.Proxy(served.daemon().uri) as proxy:
+        assert proxy.set_switch(on=True) == 0
+    assert plant.log.of("info") == ["set_switch(on=True) from 127.0.0.1: done, the switch is on"]
 
 
 @pytest.mark.parametrize(

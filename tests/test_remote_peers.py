@@ -11,7 +11,6 @@ import sys
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 
 import pytest
 import serpent
@@ -45,17 +44,6 @@ from rockit.common.remote.connection import Connection
 
 HTTP = b"GET /metrics HTTP/1.1\r\nHost: chiller\r\nUser-Agent: scanner\r\n\r\n"
 PYRO4 = struct.pack("!4sHHHHiHHHH", b"PYRO", 48, 1, 0, 0, 10, 1, 0, 0, 0) + b"x" * 10
-
-
-@pytest.fixture
-def plant() -> Plant:
-    return Plant()
-
-
-@pytest.fixture
-def served(plant: Plant) -> Iterator[Served]:
-    with serving(plant) as running:
-        yield running
 
 
 def descriptors() -> int:
@@ -119,6 +107,18 @@ def test_what_is_begun_and_not_finished_is_ended_and_what_is_idle_is_not(
     assert half.ended()
     assert served.server.counters["connections_timed_out"] == 2
     assert idle.call("echo", 1)[2] == 1
+
+
+def test_a_machine_that_vanishes_without_a_word_is_noticed(served: Served) -> None:
+    with served.client() as client:
+        client.report_status()
+        (connection,) = served.server._all
+        asked = {
+            name: connection.sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}"))
+            for name in ("IDLE", "INTVL", "CNT")
+        }
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert asked["IDLE"] + asked["INTVL"] * asked["CNT"] <= 120
 
 
 def test_clients_that_do_not_read_their_replies_keep_no_worker(plant: Plant) -> None:

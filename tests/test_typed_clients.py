@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from harness import ROOT
 
 SCRIPT = """
 from rockit.common import daemons
@@ -40,7 +39,7 @@ def test_a_script_is_checked_key_by_key_and_method_by_method(tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--explicit-package-bases", "--namespace-packages",
          "--ignore-missing-imports", "--no-error-summary", "--hide-error-context", str(script)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     lines = SCRIPT.splitlines()
     found: dict[str, str] = {}

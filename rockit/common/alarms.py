@@ -12,7 +12,7 @@ Times that people were told (`since`, `last`) are not rewritten by it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -227,6 +227,14 @@ class AlarmBook:
         self._forget(now)
         return [change for change in said if change is not None]
 
+    def standing(self, names: Collection[str]) -> dict[str, Condition]:
+        """Those of `names` that are present, as they were given last."""
+        return {
+            name: Condition(alarm.text, alarm.priority, latched=alarm.latched, logged=alarm.logged)
+            for name, alarm in self._alarms.items()
+            if name in names and alarm.state in _PRESENT
+        }
+
     def acknowledge(self, name: str, comment: str, who: str, now: datetime) -> Transition | None:
         """Somebody knows. None where there was nothing to acknowledge; again on an acknowledged one: a new comment.
 
@@ -258,7 +266,7 @@ class AlarmBook:
             self._unshelve(alarm)
         else:
             alarm.shelved_until = now + timedelta(seconds=seconds)
-            alarm.shelved_by, alarm.comment = _line(who) or "somebody", _line(comment)
+            alarm.shelved_by, alarm.comment = _line(who) or "somebody", _line(comment) or alarm.comment
             self.version += 1
 
     def active(self, now: datetime) -> list[str]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from rockit.common import VERSION
 from rockit.common.alarms import AlarmBook, AlarmBookState, Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
-from rockit.common.quality import utc_now
+from rockit.common.quality import Measurement, utc_now, utc_text
 from rockit.common.remote.service import caller, describe_methods, operate, read
-from rockit.common.state import StateFile
+from rockit.common.state import Keeper, StateFile
 
 MAX_COMMENT = 500
+SAVING = 2.0
+"""So long a command waits for the disk before it answers, s."""
 
 
 def plain_text(text: object) -> str:
@@ -32,19 +35,20 @@ class Alarms:
     def __init__(self, folder: Path, log: Log) -> None:
         self._log = log
         self._lock = threading.Lock()  # around the book, for moments
-        self._saving = threading.Lock()  # around the file: a slow disk keeps no reader of the book waiting
-        self._file = StateFile(folder / "alarms.json", AlarmBookState)
-        self._book = AlarmBook(self._file.load())
-        if self._file.problem:
-            log.error(self._file.problem)
-        self._saved = self._book.version
-        self._unsaved = False
+        file = StateFile(folder / "alarms.json", AlarmBookState)
+        self._book = AlarmBook(file.load())
+        if file.problem:
+            log.error(file.problem)
+        self._keeper = Keeper(
+            file, lambda problem: log.error(f"alarms cannot be saved: {problem}; they are kept in memory")
+        )
+        self._kept = self._book.version
 
     def update(self, scope: str, conditions: Mapping[str, Condition]) -> None:
         """All conditions that are true now, by one source of them."""
         with self._lock:
             transitions = self._book.update(conditions, utc_now(), scope)
-        self._save()
+            self._save()
         for transition in transitions:
             if transition.announce and transition.logged:
                 self._log.warning(transition.message())
@@ -53,6 +57,11 @@ class Alarms:
         """Names of the alarms that somebody should know of, the most severe first."""
         with self._lock:
             return self._book.active(utc_now())
+
+    def standing(self, names: Collection[str]) -> dict[str, Condition]:
+        """Those of `names` that are present, as conditions: for a source that cannot know now whether they are over."""
+        with self._lock:
+            return self._book.standing(names)
 
     def listing(self) -> list[dict[str, Any]]:
         """All alarms that are not normal."""
@@ -63,28 +72,25 @@ class Alarms:
         """Raises KeyError for a name that is not in the book."""
         with self._lock:
             self._book.acknowledge(name, comment, who, utc_now())
-        self._save()
+            self._save()
+        self.saved(SAVING)
 
     def shelve(self, name: str, seconds: float, comment: str, who: str) -> None:
         """Raises KeyError for a name that is not in the book, ValueError for a time that is not allowed."""
         with self._lock:
             self._book.shelve(name, seconds, comment, who, utc_now())
-        self._save()
+            self._save()
+        self.saved(SAVING)
+
+    def saved(self, within: float) -> bool:
+        """Whether all is on the disk; waits `within` s for that."""
+        return self._keeper.saved(within)
 
     def _save(self) -> None:
-        with self._saving:
-            with self._lock:
-                state, number = self._book.to_state(), self._book.version
-            if number == self._saved:  # a text with a number in it changes at every poll; it is not worth a write
-                return
-            try:
-                self._file.save(state)
-                self._saved = number
-                self._unsaved = False
-            except (OSError, ValueError) as error:
-                if not self._unsaved:
-                    self._unsaved = True
-                    self._log.error(f"alarms cannot be saved: {error}; they are kept in memory")
+        """The caller holds the lock. A text with a number in it changes at every poll; that is not worth a write."""
+        if self._book.version != self._kept or self._keeper.failing:
+            self._kept = self._book.version
+            self._keeper.put(self._book.to_state())
 
 
 class DeviceService:
@@ -92,11 +98,60 @@ class DeviceService:
 
     kind = ""
 
-    def __init__(self, alarms: Alarms, log: Log, allowed: frozenset[str], config_name: str) -> None:
+    def __init__(
+        self, alarms: Alarms, log: Log, allowed: frozenset[str], config_name: str, measured: Mapping[str, Measurement],
+        counters: Callable[[], dict[str, int]],
+    ) -> None:  # fmt: skip
+        """`measured` are the keys of `last_measurement`, with what they mean."""
         self.log = log
         self.allowed = allowed
         self._alarms = alarms
         self._config_name = config_name
+        self._measured = measured
+        self._counters = counters
+
+    # What a device adds.
+
+    def readings(self) -> tuple[datetime | None, Mapping[str, Any]]:
+        """When the device was read last, and the value of each measured key, None where it is not known now."""
+        raise NotImplementedError
+
+    def maximum_age(self, key: str) -> float:
+        """How old a value of that key may be and still count, s."""
+        raise NotImplementedError
+
+    def limits(self, key: str) -> tuple[float, float]:
+        """What that key can be."""
+        return self._measured[key].low, self._measured[key].high
+
+    def description(self) -> dict[str, Any]:
+        """What the device adds to `describe()`: driver, identity, port."""
+        return {}
+
+    def acknowledged(self, name: str) -> None:
+        """Called after an operator acknowledged an alarm, for what follows from it."""
+
+    # What everybody may ask.
+
+    @read
+    def last_measurement(self) -> dict[str, Any]:
+        """Every measured key, always, with `<key>_valid`; NaN where the value is not known now."""
+        date, values = self.readings()
+        measured: dict[str, Any] = {"date": utc_text(date or utc_now())}
+        for key, value in values.items():
+            measured[key] = math.nan if value is None else int(value) if isinstance(value, bool) else value
+            measured[f"{key}_valid"] = value is not None
+        return measured
+
+    @read
+    def measurement_sensors(self) -> dict[str, dict[str, str]]:
+        """Key -> label and units of every key of `last_measurement`."""
+        return {key: {"label": known.label, "units": known.unit} for key, known in self._measured.items()}
+
+    @read
+    def counters(self) -> dict[str, int]:
+        """Counters since the daemon's start: requests, answers, each kind of damage, connections, commands."""
+        return self._counters()
 
     @read
     def alarms(self) -> list[dict[str, Any]]:
@@ -126,9 +181,6 @@ class DeviceService:
             raise CommandError(Code.OUT_OF_RANGE, str(error)) from None
         return f"{name} shelved for {seconds:g} s" if seconds else f"{name} is no longer shelved"
 
-    def acknowledged(self, name: str) -> None:
-        """Called after an operator acknowledged an alarm, for what follows from it."""
-
     def _no_alarm(self, name: str) -> str:
         names = ", ".join(alarm["name"] for alarm in self._alarms.listing())
         return f"there is no alarm {name!r}; there are: {names or 'none'}"
@@ -143,8 +195,11 @@ class DeviceService:
             "process_id": os.getpid(),
             "methods": describe_methods(self),
             **self.description(),
-        }
-
-    def description(self) -> dict[str, Any]:
-        """What the device adds to `describe()`: driver, identity, measurements."""
-        return {}
+            "measurements": {
+                key: {
+                    "label": known.label, "unit": known.unit, "limits": list(self.limits(key)),
+                    "maximum_age": round(self.maximum_age(key), 1),
+                }
+                for key, known in self._measured.items()
+            },
+        }  # fmt: skip

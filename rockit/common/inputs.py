@@ -15,7 +15,7 @@ from typing import Any
 
 from rockit.common.errors import CommandError
 from rockit.common.log import Log
-from rockit.common.quality import Samples
+from rockit.common.quality import Samples, utc_now, utc_text
 from rockit.common.registry import Daemon
 from rockit.common.remote.client import Client
 
@@ -23,6 +23,16 @@ MISSED = 3
 """A value is believed until so many fetches in a row have failed."""
 STALE = 120.0
 """A measurement whose own `date` is older than this is not believed, s. Clocks of two hosts may differ a little."""
+
+
+class NotCurrent(Exception):
+    """A measurement whose date says that it is not of now: nothing in it is known."""
+
+    def __init__(self, measurement: Mapping[str, Any]) -> None:
+        super().__init__(
+            f"the date of its measurement is {str(measurement.get('date'))[:40]}, and now is {utc_text(utc_now())}; "
+            "does it still measure, and are both clocks right?"
+        )
 
 
 class RemoteInput:
@@ -74,6 +84,9 @@ class RemoteInput:
                 values = self._fetch(client)
         except CommandError as error:
             self._failed(str(error))
+        except NotCurrent as error:
+            self._samples = Samples()
+            self._failed(f"{self._daemon.name}: {error}")
         except Exception as error:  # noqa: BLE001 (whatever another daemon answers must not end this thread)
             self._failed(f"{self._daemon.name} gave something unexpected: {error!r}")
         else:

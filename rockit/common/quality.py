@@ -35,6 +35,21 @@ class Samples:
         return None if sample is None or now - sample.time > maximum_age else sample.value
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """A quantity that a device may report, with the unit as astropy spells it."""
+
+    label: str
+    unit: str
+    low: float
+    high: float
+    """Beyond these a device is not measuring but broken (an open sensor reads as the end of its scale)."""
+
+    def plausible(self, value: Any) -> bool:
+        """Whether a value can be true."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
 def utc_text(when: datetime) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ`, as rockit writes times."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

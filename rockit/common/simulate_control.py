@@ -156,7 +156,7 @@ class Console:
             return f"error: no command {name!r}; there is {', '.join(self._commands)}, stop"
         try:
             return self._commands[name](words)
-        except ValueError as error:
+        except (ValueError, SimulatorError) as error:
             return f"error: {error}"
 
     def faults(self) -> dict[str, dict[str, str]]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 COMMAND_MARGIN = 5.0
 """A command may wait for the device; the client gives the daemon this much longer than for a question, s."""
+LEAST_FOR_COMMANDS = 10.0
+"""Daemons answer commands within eight, s."""
+UNSURE = "; whether it was done is not known, look at the status"
 
 
 class Client:
@@ -101,7 +104,8 @@ class Client:
 
     def command(self, method: str, *args: Any) -> int:
         """Call a method that changes something: its code; `message` then holds its sentence."""
-        code = self.call(method, *args, timeout=self.timeout and self.timeout + COMMAND_MARGIN, retry=False)
+        wait = self.timeout and max(self.timeout + COMMAND_MARGIN, LEAST_FOR_COMMANDS)
+        code = self.call(method, *args, timeout=wait, retry=False)
         if not isinstance(code, int):
             raise CommandError(Code.FAILED, f"{method}: answered {code!r}, which is not a code")
         code = int(code)
@@ -114,9 +118,10 @@ class Client:
         text, cause = str(error), error.__cause__
         if isinstance(error, Pyro5.errors.TimeoutError) or isinstance(cause, TimeoutError):
             why = f"no answer within {wait:g} s; the daemon hangs, or the network drops packets"
+            why += UNSURE if command else ""
         elif isinstance(error, Pyro5.errors.ConnectionClosedError):
             why = "the connection ended before the answer"
-            why += "; whether it was done is not known, look at the status" if command else ""
+            why += UNSURE if command else ""
         elif "unknown object" in text:
             why = "another daemon answers there; check the port and object id in the registry"
         elif "connections of this daemon are in use" in text:

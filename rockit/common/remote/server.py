@@ -107,11 +107,6 @@ class Server:
         """How many clients are connected now."""
         return len(self._all)
 
-    @property
-    def wakeup(self) -> int:
-        """A descriptor that wakes the loop by any byte that is written to it; never blocks."""
-        return self._wake_out.fileno()
-
     def run(self) -> None:
         """Serve until `stop()`. Never raises for anything that a peer does."""
         self._selector.register(self._wake_in, _READ)
@@ -134,7 +129,7 @@ class Server:
         self._close_all()
 
     def stop(self) -> None:
-        """End `run()`; may be called from any thread and from a signal handler."""
+        """End `run()`; may be called from any thread."""
         self._stop.set()
         self._wake()
 

@@ -50,6 +50,10 @@ def _wrong_arguments(error: Exception) -> bool:
     return isinstance(error, TypeError) and inside is None
 
 
+def _short(value: object) -> str:
+    return repr(value)[:60]
+
+
 def read(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Expose a method that changes nothing."""
 
@@ -79,7 +83,8 @@ def operate(method: Callable[Concatenate[S, P], str]) -> Callable[Concatenate[S,
     def call(self: S, *args: P.args, **kwargs: P.kwargs) -> int:
         who = caller()
         code, message = int(Code.SUCCEEDED), ""
-        what = f"{method.__name__}({', '.join(repr(a)[:60] for a in args)})"
+        given = [*map(_short, args), *(f"{key}={_short(value)}" for key, value in kwargs.items())]
+        what = f"{method.__name__}({', '.join(given)})"
         if who != "local" and who not in self.allowed:
             code, message = Code.NOT_ACCEPTED, f"{who} is not one of the control machines of this daemon"
         else:
@@ -92,7 +97,8 @@ def operate(method: Callable[Concatenate[S, P], str]) -> Callable[Concatenate[S,
                 if not _wrong_arguments(error):
                     self.log.exception(f"{what} failed")
                     message = f"{method.__name__} failed in the daemon: {error!r}"
-        self.log.command(what, who, code, message)
+        # A stranger's are told once a minute: else anybody could fill the log.
+        self.log.command(what, who, code, message, seldom=code == Code.NOT_ACCEPTED)
         current_context.response_annotations = {MESSAGE_ANNOTATION: message.encode()[:1000]}
         return int(code)
 
