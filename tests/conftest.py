@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import PATIENCE, ROOT, Process, Site, free_ports, wait_for
+from served import Plant, Served, serving
 
 __all__ = ["PATIENCE", "ROOT", "Process", "Site", "free_ports", "wait_for"]
 
@@ -20,3 +21,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     yield made
     for process in reversed(made.processes):
         process.stop()
+
+
+@pytest.fixture
+def plant() -> Plant:
+    return Plant()
+
+
+@pytest.fixture
+def served(plant: Plant) -> Iterator[Served]:
+    with serving(plant) as running:
+        yield running

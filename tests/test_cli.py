@@ -227,7 +227,7 @@ def test_config_by_name_by_file_by_environment_and_as_the_only_one(plant: Site) 
         assert "clasp, goto" in told
         folder = config_folder(plant)
         told = failed(plant, 78, "status")
-        assert f"no config in {folder}" in told
+        assert f"{folder}: no config there" in told
         assert "CHILLERD_CONFIG_PATH" in told
     finally:
         plant.environment["CHILLERD_CONFIG_PATH"] = variable

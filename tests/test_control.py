@@ -168,6 +168,79 @@ def test_without_power_channels_the_chiller_is_left_as_it_was_found(state: RunSt
     assert (plant.state, plant.orders) == (state, [])
 
 
+@pytest.mark.parametrize("channels", [None, {"a": None}])
+@pytest.mark.parametrize("request_", [Request(), manual(None)])
+@pytest.mark.parametrize("state", [STANDBY, RUN])
+def test_where_nobody_asks_the_panel_is_obeyed(
+    state: RunState, request_: Request, channels: dict[str, bool | None] | None
+) -> None:
+    plant = Plant(state=state, request=request_, channels=channels)
+    plant.wait(60)
+    other = STANDBY if state is RUN else RUN
+    for pressed in (other, state, other):  # to fill in coolant, say, or for a camera that nobody has wired up
+        plant.state = pressed
+        plant.wait(30)
+        assert (plant.state, plant.orders) == (pressed, [])
+    plant.restart(down_for=60)
+    plant.wait(3600)
+    assert (plant.state, plant.orders) == (other, [])
+    plant.state = state  # while the daemon is down, too
+    plant.restart(down_for=3600)
+    plant.wait(3600)
+    assert (plant.state, plant.orders) == (state, [])
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_when_nobody_asks_any_more_the_chiller_stays_as_it_was_asked_to_be(on: bool) -> None:
+    plant = Plant(state=STANDBY if on else RUN, channels={"a": on})
+    plant.wait(60)
+    assert plant.runs is on
+    plant.channels = None  # a config without them, and a new start
+    plant.restart()
+    plant.wait(3600)
+    assert plant.runs is on
+
+
+def test_its_test_mode_is_nobody_s_stop() -> None:
+    plant = Plant(state=RUN)
+    plant.wait(60)
+    plant.state = RunState.TEST
+    plant.wait(30)
+    plant.state = RUN
+    plant.wait(60)
+    assert (plant.state, plant.orders) == (RUN, [])
+
+
+@pytest.mark.parametrize("pressed", [False, True])
+def test_where_nobody_asks_antifreeze_and_alarms_give_back_what_they_found(pressed: bool) -> None:
+    plant = Plant(state=RUN if pressed else STANDBY)
+    plant.poll()
+    for _ in range(2):
+        plant.ambient = 0.0
+        plant.wait(3600)
+        assert plant.runs
+        plant.ambient = 20.0
+        plant.wait(60)
+        assert plant.runs is pressed
+        plant.alarm, plant.state = True, STANDBY  # it stops by itself
+        plant.wait(60)
+        assert not plant.runs
+        plant.alarm = False
+        plant.wait(3600)
+        assert plant.runs is pressed
+
+
+def test_a_stop_at_the_panel_counts_while_antifreeze_runs_the_chiller() -> None:
+    plant = Plant(state=RUN, ambient=0.0)
+    plant.wait(1200)
+    plant.state = STANDBY
+    plant.wait(600)
+    assert plant.runs, "antifreeze does not ask"
+    plant.ambient = 20.0
+    plant.wait(60)
+    assert not plant.runs
+
+
 def test_cooling_runs_on_after_the_power_went_off() -> None:
     plant = Plant(channels={"a": True}, limits=Limits(demand_hold=900.0))
     plant.poll()
@@ -520,7 +593,7 @@ def test_after_an_alarm_comes_a_pause_and_then_a_start() -> None:
     plant.alarm = False
     decision = plant.wait(10)
     gone = plant.now
-    assert "device_alarm" not in decision.alarms
+    assert "reported an alarm (low coolant level)" in decision.alarms["device_alarm"].text
     assert "pause after a device alarm" in str(decision.held)
     plant.wait(TRIP_PAUSE - 1, step=1.0)
     assert not plant.runs
@@ -528,8 +601,33 @@ def test_after_an_alarm_comes_a_pause_and_then_a_start() -> None:
     plant.wait(2, step=1.0)
     assert plant.runs
     assert plant.orders[-1][0] - gone == pytest.approx(TRIP_PAUSE, abs=1.0)
-    plant.poll()
+    assert "device_alarm" not in plant.poll().alarms
     assert plant.memory.faults == ()
+
+
+def test_an_alarm_that_the_standby_ends_is_asked_for_its_name_all_the_same() -> None:
+    plant = tripped_plant()
+    plant.poll()
+    plant.alarm = False  # low flow with a limit: without the pump there is none
+    decision = plant.wait(10, step=1.0)
+    assert len(plant.fault_reads) == 1
+    assert "low coolant level" in decision.alarms["device_alarm"].text
+    plant.wait(TRIP_PAUSE + 10)
+    assert plant.runs
+    assert len(plant.fault_reads) == 1
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_an_alarm_that_flickers_counts_once(times: int) -> None:
+    plant = tripped_plant()
+    for _ in range(times):  # a float switch that bobs
+        plant.alarm = True
+        plant.wait(4, step=1.0)
+        plant.alarm = False
+        plant.wait(4, step=1.0)
+    assert plant.memory.trips == 1
+    plant.wait(TRIP_PAUSE + 10)
+    assert plant.runs
 
 
 def test_acknowledging_an_alarm_that_has_gone_clears_its_words() -> None:

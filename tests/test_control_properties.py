@@ -64,6 +64,7 @@ class Site(RuleBasedStateMachine):
         self.seen: bool | None = None
         self.changed: float | None = None
         self.demand: bool | None = None
+        self.left: bool | None = None
         self.powered: float | None = None
         self.alarmed = self.stood = self.standby_ordered = -math.inf
         self.tripped = self.operator_freed = False
@@ -113,7 +114,8 @@ class Site(RuleBasedStateMachine):
     def set_mode(self, mode: ChillerMode) -> None:
         if mode is ChillerMode.AUTOMATIC and self.request.mode is not mode:
             running = self.reading().run_state.running if self.reading().run_state is not None else self.seen
-            self.demand = running if running is not None else self.demand
+            if running is not None:
+                self.demand = self.left = running
         before = self.request.mode
         self.request, self.memory = change_mode(self.request, self.memory, self.reading(), mode)
         if mode is ChillerMode.MANUAL and before is not mode and self.online:
@@ -216,14 +218,18 @@ class Site(RuleBasedStateMachine):
     def observe(self, reading: Reading, alarm: bool) -> None:
         if alarm:
             self.alarmed, self.operator_freed = self.true, False
-        if reading.run_state is None:
+        if reading.run_state in (None, RunState.TEST):
             return
         running = reading.run_state.running
-        if self.seen is None and self.demand is None:
-            self.demand = running
+        if self.seen is None:
+            self.left = running
         if self.seen is not None and running != self.seen:
             self.changed = self.true
             self.stood = self.true
+            tried = self.memory.tried_at
+            failed = self.memory.goal and tried is not None and self.monotonic - tried < LASTED
+            if not (alarm or self.memory.tripped or failed or running is self.memory.goal):
+                self.left = running  # somebody did that at its panel
         self.seen = running
         if self.true - self.last_order >= LASTED:
             self.ordered[running] = 0
@@ -237,8 +243,13 @@ class Site(RuleBasedStateMachine):
         if None in states:
             assert "power_daemon" in decision.alarms
         if self.request.mode is not ChillerMode.AUTOMATIC:
+            self.left = self.request.enabled if self.request.enabled is not None else self.left
             return
         run_on = bool(states) and self.powered is not None and self.true - self.powered < self.limits.demand_hold
+        if not states or (None in states and True not in states and self.demand is None):
+            assert run_on or decision.memory.antifreeze or decision.want is self.left, "the panel's own business"
+            return
+        self.left = bool(self.demand) or run_on  # and so it stays when nobody asks any more
         if self.demand or run_on:
             assert decision.want is True, "power is on, or nobody said that it went off"
         elif self.limits.demand_hold == 0.0 and not decision.memory.antifreeze:

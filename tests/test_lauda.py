@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import math
-from itertools import groupby, pairwise
 
 import pytest
+from bench import Bench, decoded, joined
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,25 +134,6 @@ def raw(item: str | Damaged) -> bytes:
     return item.data if isinstance(item, Damaged) else item.encode() + b"\r\n"
 
 
-def run(data: bytes, cuts: list[int]) -> list[str | Damaged]:
-    decoder = Decoder()
-    out: list[str | Damaged] = []
-    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in pairwise(edges):
-        out += decoder.feed(data[start:end])
-        assert len(decoder._buffer) <= MAX_LINE + 1
-    return out + decoder.flush()
-
-
-def joined(items: list[str | Damaged]) -> list[object]:
-    """Neighbouring garbage as one: how it is cut depends on how it arrived."""
-    out: list[object] = []
-    for damage, group in groupby(items, lambda item: item.kind if isinstance(item, Damaged) else None):
-        same = list(group)
-        out += same if damage is None else [(damage, b"".join(map(raw, same)))]
-    return out
-
-
 streams = st.lists(
     st.one_of(
         st.binary(max_size=12),
@@ -165,9 +146,9 @@ streams = st.lists(
 
 @given(streams, st.lists(st.integers(0, 500), max_size=6))
 def test_nothing_is_invented_and_nothing_disappears(data, cuts):
-    out = run(data, cuts)
+    out = decoded(Decoder(), data, cuts, holds=MAX_LINE + 1)
     assert b"".join(map(raw, out)) == data
-    assert joined(out) == joined(run(data, []))
+    assert joined(out, raw) == joined(decoded(Decoder(), data), raw)
 
 
 @given(st.sampled_from(DOCUMENTED), st.integers(0, 9), st.booleans())
@@ -176,60 +157,16 @@ def test_a_number_that_lost_or_gained_a_character_is_no_number(line_and_forms, a
     at = min(at, len(line) - 1)
     hurt = line[:at] + b"7" + line[at:] if gained else line[:at] + line[at + 1 :]
     if "number" in forms and not (line.startswith(b"-") and at == 0 and not gained):
-        replies = [item for item in run(hurt, []) if isinstance(item, str)]
+        replies = [item for item in decoded(Decoder(), hurt) if isinstance(item, str)]
         assert not any(protocol.NUMBER.fullmatch(reply) for reply in replies)
 
 
 # --- the driver on a simulated unit
 
 
-class Bench:
-    """A line without a port: the device's bytes go to the driver's codec, time passes by counting."""
-
-    def __init__(self, device):
-        self.device = device
-        self.now = 0.0
-        self.damaged: list[Damage] = []
-        self.strange: list[str] = []
-        self.sent: list[bytes] = []
-        self.replies: list[str] = []
-        self._decoder = Lauda.decoder()
-        self.driver = Lauda(self)
-
-    def exchange(self, request):
-        self._sort(self._decoder.feed(self.device.output(self.now)) + self._decoder.flush())
-        self.sent.append(request.data)
-        self.device.receive(request.data, self.now)
-        for _ in range(round(Lauda.line_settings.timeout / 0.01)):
-            self.now += 0.01
-            frames = self._decoder.feed(self.device.output(self.now))
-            for at, frame in enumerate(frames):
-                if isinstance(frame, str) and request.matches(frame):
-                    self._sort(frames[:at] + frames[at + 1 :])
-                    self.replies.append(frame)
-                    return frame
-            self._sort(frames)
-        self._sort(self._decoder.flush())
-        raise NoAnswer(request.name)
-
-    def _sort(self, frames):
-        self.damaged += [frame.kind for frame in frames if isinstance(frame, Damaged)]
-        self.strange += [frame for frame in frames if isinstance(frame, str)]
-
-    def wait(self, seconds):
-        self.now += seconds
-        self.device.output(self.now)
-
-    def values(self):
-        out = {}
-        for step in self.driver.poll():
-            out |= step
-        return out
-
-
 @pytest.fixture
 def bench():
-    return Bench(simulated.Lauda())
+    return Bench(simulated.Lauda(), Lauda)
 
 
 def test_driver_is_found_by_name():
@@ -250,7 +187,7 @@ def test_a_number_left_over_from_before_does_not_identify_a_unit(bench):
 
 
 def test_poll():
-    bench = Bench(simulated.Lauda(running=True, coolant=12.5, setpoint=12.0))
+    bench = Bench(simulated.Lauda(running=True, coolant=12.5, setpoint=12.0), Lauda)
     values = bench.values()
     assert values == {
         "run_state": RunState.RUN, "water_temp": 12.5, "setpoint_temp": 12.0,
@@ -290,7 +227,7 @@ def test_set_point_is_written_and_read_back(bench, celsius):
 
 
 def test_negative_temperature():
-    assert Bench(simulated.Lauda(coolant=-10.5, ambient=-10.5)).values()["water_temp"] == -10.5
+    assert Bench(simulated.Lauda(coolant=-10.5, ambient=-10.5), Lauda).values()["water_temp"] == -10.5
 
 
 def test_a_set_point_out_of_range_is_refused(bench):
@@ -311,7 +248,7 @@ def test_refusals_reach_the_caller(bench, code):
 
 @pytest.mark.parametrize("fault", ["error", "alarm", "overtemperature", "low_level"])
 def test_faults(fault):
-    bench = Bench(simulated.Lauda(running=True, model="XT"))
+    bench = Bench(simulated.Lauda(running=True, model="XT"), Lauda)
     assert bench.driver.read_faults() == ()
     bench.device.set_fault(fault, "on")
     values = bench.values()
@@ -328,7 +265,7 @@ def test_faults(fault):
     ("fault", "name"), [("warning", "warning"), ("no_external_value", "external value missing")]
 )  # fmt: skip
 def test_warnings_are_no_alarms(fault, name):
-    bench = Bench(simulated.Lauda(running=True, model="XT"))
+    bench = Bench(simulated.Lauda(running=True, model="XT"), Lauda)
     bench.device.set_fault(fault, "on")
     values = bench.values()
     assert (values["device_alarm"], values["device_warning"], values["warnings"]) == (False, True, (name,))
@@ -361,7 +298,7 @@ def test_a_fault_that_stat_does_not_name_is_still_an_alarm():
      *(f"truncate {at}" for at in range(8))],
 )  # fmt: skip
 def test_a_bad_line_gives_no_answer_or_the_right_one(fault):
-    bench = Bench(simulated.Lauda(coolant=12.5, ambient=12.5, load=0.0, setpoint=20.0))
+    bench = Bench(simulated.Lauda(coolant=12.5, ambient=12.5, load=0.0, setpoint=20.0), Lauda)
     name, _, argument = fault.partition(" ")
     bench.device.set_fault(name, f"once {argument}")
     try:
@@ -379,7 +316,7 @@ def test_a_bad_line_gives_no_answer_or_the_right_one(fault):
 
 
 def test_a_late_temperature_is_not_taken_for_the_set_point():
-    bench = Bench(simulated.Lauda(coolant=12.5, ambient=12.5, load=0.0, setpoint=20.0))
+    bench = Bench(simulated.Lauda(coolant=12.5, ambient=12.5, load=0.0, setpoint=20.0), Lauda)
     polling = bench.driver.poll()
     next(polling)
     bench.device.set_fault("late", "once 3.5")
@@ -393,7 +330,7 @@ def test_a_late_temperature_is_not_taken_for_the_set_point():
 
 
 def test_a_late_error_is_not_taken_for_the_type():
-    bench = Bench(simulated.Lauda())
+    bench = Bench(simulated.Lauda(), Lauda)
     bench.device.set_fault("refuse", "once 6")
     bench.device.set_fault("late", "once 3.5")
     with pytest.raises(NoAnswer):
@@ -402,13 +339,15 @@ def test_a_late_error_is_not_taken_for_the_type():
     assert bench.strange == ["ERR_6"]
 
 
-def test_damage_is_told_apart(bench):
-    for fault in ("checksum", "truncate", "foreign"):
-        bench.device.set_fault(fault, "once")
-        with pytest.raises(NoAnswer):
-            bench.driver._line.exchange(protocol.request("IN_PV_00", protocol.NUMBER))
-    assert bench.damaged == [Damage.MALFORMED, Damage.TRUNCATED]
-    assert bench.strange == ["OK"]
+@pytest.mark.parametrize(
+    ("fault", "damaged", "strange"),
+    [("checksum", [Damage.MALFORMED], []), ("truncate", [Damage.TRUNCATED], []), ("foreign", [], ["OK"])],
+)
+def test_damage_is_told_apart(bench, fault, damaged, strange):
+    bench.device.set_fault(fault, "once")
+    with pytest.raises(NoAnswer):
+        bench.driver._line.exchange(protocol.request("IN_PV_00", protocol.NUMBER))
+    assert (bench.damaged, bench.strange) == (damaged, strange)
 
 
 # --- the simulated unit itself
@@ -428,7 +367,7 @@ def test_the_simulated_unit_answers_as_documented(command, reply):
 
 
 def test_it_cools_to_its_set_point():
-    bench = Bench(simulated.Lauda(running=True, coolant=22.0, setpoint=15.0, speed=3600.0))
+    bench = Bench(simulated.Lauda(running=True, coolant=22.0, setpoint=15.0, speed=3600.0), Lauda)
     bench.driver.identify()
     bench.wait(2.0)
     assert bench.values()["water_temp"] == pytest.approx(15.0, abs=0.5)

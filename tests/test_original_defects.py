@@ -28,6 +28,7 @@ from rockit.chiller import control
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.model import RunState
 from rockit.chiller.simulators.thermotek import T257P
+from rockit.common import VERSION
 from rockit.common import config as configs
 from rockit.common.errors import Code, CommandError, ConfigError
 from rockit.common.simulate_pty import PtyServer
@@ -508,6 +509,21 @@ def test_the_first_answer_is_told_and_not_only_the_first_whole_poll(site: Site) 
     assert (status["run_state"], status["status_label"]) == ("run", "COOLING")
     assert "tec_power" not in status, "not asked for yet"
     assert counters(site)["answers"] <= 4, "two would do"
+
+
+def test_a_dashboard_can_draw_without_asking_anybody_what_a_key_means(plant: Site) -> None:
+    with plant.client() as chiller:
+        described, sensors = chiller.describe(), chiller.measurement_sensors()
+    assert described["software_version"] == VERSION
+    assert set(described["measurements"]) == set(sensors)
+    for key, entry in described["measurements"].items():
+        assert {"label": entry["label"], "units": entry["unit"]} == sensors[key]
+        assert entry["limits"][0] < entry["limits"][1]
+        assert entry["maximum_age"] > 0
+    assert {key: entry["unit"] for key, entry in described["measurements"].items() if entry["unit"]} == {
+        "water_temp": "degC", "setpoint_temp": "degC", "ambient_temp": "degC", "tec_power": "%", "flow": "L/min",
+        "tec_current_1": "A", "tec_current_2": "A", "uptime": "min",
+    }  # fmt: skip
 
 
 # --- keys vanished from the dict that environmentd reads.

@@ -233,7 +233,6 @@ def test_the_floor_lifts_the_set_point_at_once_and_lets_it_fall_at_the_rate() ->
     point = bath.wait(1.0)
     assert bath.values == [13.5], "11.3 + 2, up to the next half degree, all at once"
     assert point.held == "the dew point floor of 13.5 °C"
-    assert point.dew_point == pytest.approx(11.3, abs=0.01)
     bath.humidity = 40.0
     bath.wait(WRITE_GAP + 10)
     assert bath.device is not None
@@ -287,7 +286,7 @@ def test_lost_humidity_holds_the_floor_and_then_damp_air_is_assumed() -> None:
     assert bath.device == 9.0
     bath.humidity = None
     point = bath.wait(HUMIDITY_HOLD - 10)
-    assert (bath.device, point.dew_point) == (9.0, None)
+    assert (bath.device, "humidity" in point.alarms) == (9.0, True)
     assert "humidity" in point.alarms
     bath.wait(20)
     assert bath.device == 15.5, "90 % at 15 °C: 13.4 °C, and the margin"

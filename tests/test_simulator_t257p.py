@@ -533,6 +533,16 @@ def test_the_chiller_settles_at_the_drive_of_its_heat_balance(load, drive):
     assert int(bench.data("07rReturnT")) > int(bench.data(SUPPLY))
 
 
+def test_heating_has_its_own_power():
+    bench = Bench(T257P(load=0.0, setpoint=45.0, coolant=20.0, running=True))
+    bench.wait(60)
+    assert bench.info("drive") == pytest.approx(-1.0)
+    before = bench.info("coolant_temp")
+    bench.wait(60)
+    # 250 W of the element and 15 W of the pump into 7 kJ/K; a few watts go to air and camera.
+    assert bench.info("coolant_temp") - before == pytest.approx((250.0 + 15.0) * 60 / 7000.0, abs=0.45)
+
+
 def test_without_the_pump_the_camera_heats_up():
     bench = Bench(T257P(load=100.0, coolant=15.0))
     bench.wait(600)

@@ -232,10 +232,15 @@ def test_run_and_standby_also_where_it_is_in_that_mode_already(running, command,
     assert unit.asked == ["U", command]  # it wants a status question first after a pause
 
 
-@pytest.mark.parametrize("answer", ["#G1", "#G2"])
-def test_other_refusals_are_no_success(answer):
+def test_another_refusal_is_no_success():
     with pytest.raises(Refused):
-        T255P(Unit(G1=answer)).write_running(True)
+        T255P(Unit(G1="#G2")).write_running(True)
+
+
+def test_a_question_that_arrived_damaged_is_the_line_s_fault():
+    with pytest.raises(ProtocolError, match="checksum") as fault:
+        T255P(Unit(G1="#G1")).write_running(True)
+    assert not isinstance(fault.value, Refused)
 
 
 def test_a_wrong_echo_is_no_success():

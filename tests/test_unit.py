@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import wait_for
+from conftest import PATIENCE, wait_for
 
 from rockit.chiller import drivers, unit
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.control import ATTEMPTS, FAULTS_AGAIN, RETRY_AFTER, TRIP_PAUSE
+from rockit.chiller.drivers.thermotek import T257P
 from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.model import ChillerMode, RunState
 from rockit.chiller.simulators import register_all
 from rockit.chiller.unit import ChillerUnit, Saved
+from rockit.common import device, state
 from rockit.common.device import Alarms, plain_text
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.state import StateFile
-from rockit.common.transport import protocol_sim
+from rockit.common.transport import PortLost, protocol_sim
 from rockit.common.transport.line import Line
 
 
@@ -83,6 +85,7 @@ class Site:
             for _ in self.unit.steps():
                 pass
             self.unit.finish()
+            self.unit.saved(PATIENCE)
 
     def tell(self, command: str) -> None:
         assert protocol_sim.control(self.url, command) == "ok"
@@ -91,6 +94,8 @@ class Site:
         return dict(json.loads(protocol_sim.control(self.url, "info")))
 
     def close(self) -> None:
+        if hasattr(self, "unit"):
+            self.unit.saved(PATIENCE)
         for line in self.lines:
             line.close()
 
@@ -186,7 +191,7 @@ def test_an_ignored_set_point_is_tried_three_times_and_is_then_an_alarm(site: Si
 
 def test_a_ramp_says_where_it_goes(site: Site) -> None:
     chiller = site.start(setpoint_rate=1.0)
-    with pytest.raises(CommandError, match="on its way from") as held:
+    with pytest.raises(CommandError, match="held by setpoint_rate, 1 K/min; the device is at") as held:
         chiller.set_setpoint(15.0)
     assert held.value.code == Code.HELD, "succeeded is for what was read back"
     site.poll(10.0, times=40)
@@ -231,10 +236,12 @@ def test_a_state_file_that_cannot_be_written_stops_no_chiller(site: Site, capfd:
     site.poll(60.0, times=3)
     assert site.info()["running"] is True
     assert "state_not_saved" in site.alarms.active()
-    assert "forgotten at a restart" in chiller.set_enabled(True)
+    site.poll(60.0)
+    assert "read back" in chiller.set_enabled(True)
+    assert "forgotten at a restart" in chiller.forgetful
     assert capfd.readouterr().out.count("mode and request cannot be saved") == 1
     site.folder.with_name("gone").rename(site.folder)
-    site.poll(60.0)
+    site.poll(60.0, times=2)
     assert "state_not_saved" not in site.alarms.active()
     assert site.start().request.enabled is True
 
@@ -279,7 +286,7 @@ def test_a_quiet_chiller_hardly_writes_to_its_disk(site: Site) -> None:
 
 def test_stale_samples_are_not_decided_upon_but_read_again(site: Site) -> None:
     chiller = manual(site)
-    site.clock.advance(chiller.maximum_age() + 1.0)
+    site.clock.advance(chiller.maximum_age("run_state") + 1.0)
     site.tell("fault silence on")
     for command in (lambda: chiller.set_enabled(True), lambda: chiller.set_setpoint(12.0)):
         with pytest.raises(CommandError, match="nothing was changed") as refused:
@@ -308,6 +315,154 @@ def test_a_chiller_that_is_away_gets_no_orders_and_keeps_its_mode(site: Site) ->
     site.poll()
     assert site.alarms.active() == []
     assert site.info()["running"] is True
+
+
+@pytest.mark.parametrize("trouble", ["refuse on", "ignore_writes on"])
+def test_an_alarm_does_not_end_because_the_chiller_went_away(site: Site, trouble: str) -> None:
+    chiller = manual(site)
+    site.tell(f"fault {trouble}")
+    with pytest.raises(CommandError):
+        chiller.set_enabled(True)
+    site.poll(21.0, times=4)
+    assert "start_failed" in site.alarms.active()
+    chiller.lost("the plug was pulled")
+    states = {alarm["name"]: alarm["state"] for alarm in site.alarms.listing()}
+    assert states == {"start_failed": "active", "offline": "active"}
+    chiller.lost("the plug was pulled")
+    assert {alarm["name"]: alarm["state"] for alarm in site.alarms.listing()} == states
+    site.tell("fault refuse off")
+    site.tell("fault ignore_writes off")
+    site.alarms.acknowledge("start_failed", "", "local")
+    chiller.acknowledged("start_failed")
+    site.poll(21.0, times=2)
+    assert site.info()["running"] is True
+    assert site.alarms.active() == []
+
+
+def test_warnings_of_the_device_are_alarms_by_their_name(site: Site) -> None:
+    site.start()
+    site.tell("fault warning 0800")
+    site.poll(10.0)
+    (alarm,) = site.alarms.listing()
+    assert (alarm["name"], alarm["priority"]) == ("low_ambient_temperature", "medium")
+    site.tell("fault warning off")
+    site.poll(10.0)
+    assert site.alarms.active() == []
+
+
+def test_no_command_waits_for_long_for_a_disk_that_hangs(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site)
+    gate = threading.Event()
+    monkeypatch.setattr(StateFile, "save", lambda *_: gate.wait(PATIENCE))
+    monkeypatch.setattr(unit, "SAVING", 0.01)
+    monkeypatch.setattr(device, "SAVING", 0.01)
+    monkeypatch.setattr(state, "TOO_LONG", 0.02)
+    assert "read back" in chiller.set_enabled(True)
+    assert "forgotten at a restart" in chiller.forgetful
+    for _ in chiller.steps():
+        pass
+    chiller.finish()
+    assert site.info()["running"] is True
+    wait_for(lambda: chiller._keeper.troubled, "too long")
+    chiller.finish()
+    assert "state_not_saved" in site.alarms.active()
+    gate.set()
+    site.poll(10.0, times=2)
+    assert "state_not_saved" not in site.alarms.active()
+
+
+def test_alarms_of_the_device_outlive_a_restart_while_it_is_away(site: Site) -> None:
+    site.start()
+    site.tell("fault warning 0800")
+    site.poll(10.0)
+    assert site.alarms.active() == ["low_ambient_temperature"]
+    site.alarms.saved(PATIENCE)
+    site.tell("fault unplug on")
+    with pytest.raises(PortLost):
+        site.start()
+    site.unit.lost("the plug was pulled")
+    assert set(site.alarms.active()) == {"low_ambient_temperature", "offline"}
+
+
+def test_a_start_that_was_asked_for_before_a_stop_is_not_made_after_it(site: Site) -> None:
+    chiller = manual(site)
+    stops = chiller.stops
+    chiller.noted_stop()
+    with pytest.raises(CommandError, match="a stop meanwhile") as refused:
+        chiller.set_enabled(True, stops)
+    assert refused.value.code == Code.BLOCKED
+    assert site.info()["running"] is False
+
+
+@pytest.mark.parametrize("trouble", [None, "alarm", "gone alarm", "disabled"])
+def test_run_as_safe_state_does_not_override_an_alarm_or_a_person(site: Site, trouble: str | None) -> None:
+    chiller = manual(site, safe_state="run")
+    chiller.set_enabled(True)
+    if trouble == "disabled":
+        chiller.set_enabled(False)
+    elif trouble is not None:
+        site.tell("fault alarm 000100")
+        site.poll(1.0)
+        site.poll(3.0)
+        if trouble == "gone alarm":
+            site.tell("fault alarm off")
+            site.poll(1.0)
+    else:
+        assert site.info()["running"] is True
+        site.tell("set power cycle")
+        site.poll(1.0)
+    writes = site.info()["run_writes"]
+    chiller.shutdown(time.monotonic() + 3.0)
+    assert site.info()["run_writes"] == (writes if trouble else site.info()["run_writes"])
+    assert site.info()["running"] is (trouble is None)
+
+
+def test_run_as_safe_state_does_not_start_what_was_stopped_at_its_panel(site: Site) -> None:
+    site.url += "&running=1"
+    chiller = site.start(safe_state="run")
+    other = T257P(site.lines[-1])
+    other.write_running(False)
+    site.poll(10.0)
+    assert site.info()["run_writes"] == 1
+    chiller.shutdown(time.monotonic() + 3.0)
+    assert site.info()["running"] is False
+
+
+def test_the_safe_state_is_not_taken_for_the_panel_s_doing_after_a_restart(site: Site) -> None:
+    site.url += "&running=1"
+    chiller = site.start(safe_state="standby")
+    chiller.shutdown(time.monotonic() + 3.0)
+    assert site.info()["running"] is False
+    chiller.saved(PATIENCE)
+    site.start()
+    assert site.info()["running"] is True, "no power channels: what ran before runs again"
+
+
+def test_in_its_test_mode_nothing_is_sent_and_nothing_is_called_sent(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chiller = manual(site)
+    monkeypatch.setattr(
+        T257P,
+        "read_state",
+        lambda _driver: {"run_state": RunState.TEST, "pump": True, "device_alarm": False, "device_warning": False},
+    )
+    for command in (lambda: chiller.set_enabled(True), lambda: chiller.set_setpoint(12.0)):
+        site.poll(1.0)
+        with pytest.raises(CommandError, match="test mode") as held:
+            command()
+        assert held.value.code == Code.HELD
+    assert (site.info()["run_writes"], site.info()["setpoint_writes"]) == (0, 0)
+
+
+def test_standby_for_now_is_no_success_when_antifreeze_will_end_it(site: Site) -> None:
+    chiller = manual(site, minimum_off_time=300.0)
+    site.tell("set ambient 1")
+    for _ in chiller.steps():
+        pass
+    with pytest.raises(CommandError, match="it is in standby, and to be run by antifreeze") as held:
+        chiller.set_enabled(False)
+    assert held.value.code == Code.HELD
 
 
 def test_a_stop_of_a_chiller_that_is_away_is_noted(site: Site) -> None:
@@ -350,7 +505,7 @@ def test_a_device_alarm_from_the_first_flag_to_running_again(site: Site) -> None
     wait_for(lambda: site.info()["latched"], "the device's protection")
     site.poll()
     assert chiller.counters["switch_orders"] == 1
-    assert site.alarms.active() == ["device_alarm"]
+    assert site.alarms.active() == ["device_alarm", "low_coolant_level"]
     site.poll(1.0)
     assert site.info()["latched"], "the words are not read yet: that would clear what the panel has not seen"
     site.poll(1.5)
@@ -366,7 +521,8 @@ def test_a_device_alarm_from_the_first_flag_to_running_again(site: Site) -> None
     site.poll(TRIP_PAUSE)
     assert site.info()["running"] is True
     assert site.info()["mode_mismatch"] is False
-    assert site.alarms.listing()[0]["state"] == "returned", "latched until somebody has seen it"
+    states = {alarm["name"]: alarm["state"] for alarm in site.alarms.listing()}
+    assert states["device_alarm"] == states["low_coolant_level"] == "returned", "latched until somebody has seen it"
 
 
 def test_words_that_are_gone_when_read_again_are_not_forgotten(site: Site) -> None:

@@ -36,8 +36,9 @@ def group(context: click.Context, config: str | None) -> None:
 def shown(data: dict[str, Any]) -> list[str]:
     """The lines of a status, for people."""
     label = data["status_label"]
+    when = "Data received" if data["connected"] else "No data at"
     lines = [
-        f"Data received {styled(data['date'], bold=True)}:",
+        f"{when} {styled(data['date'], bold=True)}:",
         f"   Chiller is {styled(label, bold=True, fg=_STATUS_COLOUR.get(label))}",
         f"   Mode is {styled(data['mode_label'], bold=True)}",
     ]
@@ -62,6 +63,7 @@ def shown(data: dict[str, Any]) -> list[str]:
     value("dome_temp", "Dome temperature is", "{:.1f}°C")
     value("dew_point", "Dew point is", "{:.1f}°C")
     value("flow", "Flow is", "{:.1f} L/min")
+    value("pressure", "Pressure is", "{:.0f} kPa")
     if "pump" in data:
         lines.append(f"   Pump is {styled('ON' if data['pump'] else 'OFF', bold=True)}")
     if data.get("channels_enabled"):
@@ -124,7 +126,8 @@ def faults(target: Target) -> None:
     for fault in status["faults"]:
         click.echo(fault)
     if not status["faults"]:
-        click.echo("The chiller reports no faults.")
+        past = "; it reported an alarm, see `chiller alarms`" if "device_alarm" in status["alarms"] else ""
+        click.echo(f"The chiller names no faults{past}.")
 
 
 def _offline(status: dict[str, Any]) -> int:

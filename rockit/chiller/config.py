@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from rockit.chiller import drivers
 from rockit.chiller.drivers import DRIVERS
-from rockit.common.daemonconfig import DaemonConfig, Seconds, unknown_daemon
+from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems, unknown_daemon
 
 if TYPE_CHECKING:
     from rockit.chiller import control
 
 KIND = "chillerd"
 Celsius = Annotated[float, msgspec.Meta(ge=-100, le=200)]
+DEFAULT_SETPOINTS = (5.0, 45.0)
 Duration = Annotated[float, msgspec.Meta(ge=0, le=7 * 86400)]
 
 
@@ -24,7 +26,7 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
 
     serial_port: Annotated[str, msgspec.Meta(min_length=1)]
     serial_baud: Annotated[int, msgspec.Meta(ge=50, le=4_000_000)] | None = None
-    serial_timeout: Annotated[float, msgspec.Meta(ge=0, le=60)] | None = None
+    serial_timeout: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
     serial_bytesize: Literal[5, 6, 7, 8] | None = None
     serial_parity: Literal["N", "E", "O"] | None = None
     serial_stopbits: Annotated[float, msgspec.Meta(ge=1, le=2)] | None = None
@@ -39,7 +41,7 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
     humidity_valid_key: str | None = None
     antifreeze_enable_limit: Celsius | None = 5.0
     antifreeze_disable_limit: Celsius | None = 7.0
-    setpoint_limits: tuple[Celsius, Celsius] = (5.0, 45.0)
+    setpoint_limits: tuple[Celsius, Celsius] = DEFAULT_SETPOINTS
     setpoint_rate: Annotated[float, msgspec.Meta(gt=0, le=100)] | None = None
     dew_point_margin: Annotated[float, msgspec.Meta(ge=0, le=30)] | None = None
     minimum_on_time: Duration = 0.0
@@ -68,12 +70,17 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
             yield "humidity_value_key", "needs temperature_daemon, the daemon that has it"
         if self.humidity_valid_key is not None and self.humidity_value_key is None:
             yield "humidity_valid_key", "needs humidity_value_key, the value that it is about"
+        yield from port_problems("serial_port", self.serial_port)
         yield from _simulated(self.serial_port)
         if self.serial_stopbits not in (None, 1, 1.5, 2):
             yield "serial_stopbits", f"must be 1, 1.5 or 2, not {self.serial_stopbits:g}"
         low, high = self.setpoint_limits
         if low >= high:
             yield "setpoint_limits", f"the first ({low:g} °C) must be below the second ({high:g} °C)"
+        elif self.setpoint_limits != DEFAULT_SETPOINTS and self.driver in DRIVERS:  # few commands load a driver for it
+            least, most = drivers.setpoints(self.driver)
+            if low < least or high > most:
+                yield "setpoint_limits", f"a {self.driver} takes {least:g} to {most:g} °C, not {low:g} to {high:g} °C"
         enable, disable = self.antifreeze_enable_limit, self.antifreeze_disable_limit
         if (enable is None) != (disable is None):
             yield "antifreeze_disable_limit", "give both antifreeze limits, or null for both to do without antifreeze"

@@ -9,20 +9,15 @@ decided last, and raises an alarm. The set point has a room of its own, `setpoin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from rockit.chiller import setpoint
-from rockit.chiller.model import ChillerMode, RunState
-from rockit.chiller.setpoint import INPUT_DELAY, within
+from rockit.chiller.model import AIR, ChillerMode, RunState
+from rockit.chiller.setpoint import ATTEMPTS, INPUT_DELAY, LASTED, RETRY_AFTER, within
 from rockit.common.alarms import Condition, Priority
 
-ATTEMPTS = 3
-"""How often a start, a stop or a set point is tried before it is an alarm and left alone."""
-RETRY_AFTER = 20.0
-"""Time between two tries, and what the last one has before it counts as failed, s."""
-LASTED = 600.0
-"""A start or a stop that did not last so long, s, was none: it counts among the tries."""
 TRIP_PAUSE = 60.0
 """After a device alarm has gone the chiller stays in standby for so long, s."""
 TRIPS = 3
@@ -33,10 +28,12 @@ PANEL_SCAN = 2.0
 """Alarm words are read no sooner than this after the standby, s: the T257P's panel looks every 1.5 s."""
 FAULTS_AGAIN = 60.0
 """While the alarm lasts its words are read so often, s: a T257P forgets an alarm whose cause is gone only when read."""
-AIR = (-60.0, 80.0)
-"""What air can have, °C; a broken sensor reads the end of its format (T257P: 999.9)."""
 AIR_FALLS = 5.0
 """How fast the air is taken to cool while nobody knows its temperature, K/h."""
+
+
+OF_THE_DEVICE = frozenset({"device_alarm", "start_failed", "stop_failed", "setpoint_failed", "antifreeze_blind"})
+"""Alarms that only the chiller itself can end: of one that does not answer nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,15 @@ class Memory:
     """What a decision needs of earlier ones. It survives a restart; fields that end in `_at` are times."""
 
     demand: bool | None = None
+    """What the power channels asked for last."""
     demand_on_at: float | None = None
     antifreeze: bool = False
     air: float | None = None
     air_at: float | None = None
     found: bool | None = None
+    """Whether it shall run where nobody asks: as it was first seen, or asked for last, or changed at its own panel."""
+    pressed: bool = False
+    """Whether that was somebody at its panel."""
     found_at: float | None = None
     running: bool | None = None
     switched_at: float | None = None
@@ -155,7 +156,6 @@ class Decision:
     set_point: float | None = None
     held: str | None = None
     set_point_held: str | None = None
-    dew_point: float | None = None
     alarms: Mapping[str, Condition] = field(default_factory=dict)
 
 
@@ -178,6 +178,8 @@ def decide(reading: Reading, inputs: Inputs, request: Request, limits: Limits, m
         None if testing else reading.setpoint_temp, request.setpoint, inputs.dome_temp, inputs.humidity,
         reading.ambient_temp, limits.setpoint, memory.setpoint, now,
     )  # fmt: skip
+    if testing:
+        point = replace(point, held="the chiller's test mode")
     alarms.update(point.alarms)
     read_faults = switch is None and _may_read_faults(reading, memory, now)
     if read_faults:
@@ -187,7 +189,7 @@ def decide(reading: Reading, inputs: Inputs, request: Request, limits: Limits, m
     return Decision(
         memory=replace(memory, setpoint=point.memory),
         want=want, why=why, switch=switch, held=held, read_faults=read_faults,
-        set_point=point.write, set_point_held=point.held, dew_point=point.dew_point, alarms=alarms,
+        set_point=point.write, set_point_held=point.held, alarms=alarms,
     )  # fmt: skip
 
 
@@ -196,21 +198,35 @@ def change_mode(request: Request, memory: Memory, reading: Reading, mode: Chille
     running = reading.run_state.running if reading.run_state is not None else memory.running
     if mode is ChillerMode.MANUAL and request.mode is not ChillerMode.MANUAL:
         request = replace(request, enabled=running)
-    if mode is ChillerMode.AUTOMATIC and request.mode is not ChillerMode.AUTOMATIC:
-        memory = replace(memory, demand=running if running is not None else memory.demand)
+    if mode is ChillerMode.AUTOMATIC and request.mode is not ChillerMode.AUTOMATIC and running is not None:
+        memory = replace(memory, demand=running, found=running, pressed=False)
     return replace(request, mode=mode), memory.forgiven()
+
+
+def forbids_to_leave_running(request: Request, inputs: Inputs, memory: Memory, now: float) -> str | None:
+    """What keeps a daemon that ends from starting the chiller, whatever the config's safe state is."""
+    if memory.tripped:
+        return "it reports an alarm"
+    if memory.trips >= TRIPS or _paused(memory, now):
+        return "it had an alarm"
+    if request.mode is ChillerMode.MANUAL and request.enabled is False:
+        return "it was disabled by hand"
+    nobody_asks = request.enabled is None if request.mode is ChillerMode.MANUAL else not inputs.channels
+    if nobody_asks and memory.pressed and memory.found is False:
+        return "it was stopped at its panel"
+    return None
 
 
 def _observe(reading: Reading, memory: Memory, now: float) -> Memory:
     """Take note of what runs, and since when."""
-    if reading.run_state is None:
+    if reading.run_state in (None, RunState.TEST):
         return memory
     running = reading.run_state.running
     if memory.running is None:
-        demand = memory.demand if memory.demand is not None else running
-        return replace(memory, running=running, found=running, found_at=now, demand=demand)
+        return replace(memory, running=running, found=running, found_at=now)
     if running != memory.running:
-        return replace(memory, running=running, switched_at=now)
+        memory = replace(memory, running=running, switched_at=now)
+        return memory if _ours(reading, memory, running, now) else replace(memory, found=running, pressed=True)
     if running and memory.faults and not memory.tripped:
         memory = replace(memory, faults=())
     if running and memory.trips and not memory.tripped and memory.tripped_at is not None:
@@ -218,6 +234,18 @@ def _observe(reading: Reading, memory: Memory, now: float) -> Memory:
         if now - since > TRIPS_FORGOTTEN_AFTER:
             return replace(memory, trips=0)
     return memory
+
+
+def _ours(reading: Reading, memory: Memory, running: bool, now: float) -> bool:
+    """Whether a change that is seen was ordered, or is a failure; else somebody has made it at the panel."""
+    alarm = memory.tripped or reading.device_alarm or reading.run_state is RunState.SAFETY
+    did_not_last = memory.goal and memory.tried_at is not None and now - memory.tried_at < LASTED
+    return bool(alarm or running == memory.goal or did_not_last)
+
+
+def _asked(memory: Memory, run: bool | None) -> Memory:
+    """Somebody asks now; when nobody does any more, the chiller stays as it was asked to be."""
+    return replace(memory, found=run, pressed=False)
 
 
 def _demand(
@@ -238,20 +266,23 @@ def _demand(
         memory = replace(memory, demand=False)
     if request.mode is ChillerMode.MANUAL:
         if request.enabled is None:
-            return memory, memory.found, "manual: left as it was found"
+            return memory, memory.found, "manual: nobody has asked; left to its own panel"
+        memory = _asked(memory, request.enabled)
         return memory, request.enabled, "manual: enabled" if request.enabled else "manual: disabled"
     if on:
-        return memory, True, f"automatic: power is on at {', '.join(on)}"
+        return _asked(memory, True), True, f"automatic: power is on at {', '.join(on)}"
     if not channels:
-        held = {True: "running", False: "in standby", None: "as it was found"}[memory.demand]
-        return memory, memory.demand, f"automatic: no power channels are configured; kept {held}"
+        return memory, memory.found, "automatic: no power channels are configured; left to its own panel"
     left = limits.demand_hold - (now - memory.demand_on_at) if memory.demand_on_at is not None else 0.0
     if left > 0 and not memory.demand:
-        return memory, True, f"automatic: power went off; cooling goes on for {left:.0f} s"
+        return _asked(memory, True), True, f"automatic: power went off; cooling goes on for {left:.0f} s"
     if unknown:
-        held = {True: "cool", False: "do not cool", None: "none yet"}[memory.demand]
-        return memory, memory.demand, f"automatic: power state is not known; the last demand ({held}) is held"
-    return memory, False, "automatic: power is off at all channels"
+        if memory.demand is None:
+            return memory, memory.found, "automatic: power state is not known, and never was; left to its own panel"
+        held = "cool" if memory.demand else "do not cool"
+        why = f"automatic: power state is not known; the last demand ({held}) is held"
+        return _asked(memory, memory.demand), memory.demand, why
+    return _asked(memory, False), False, "automatic: power is off at all channels"
 
 
 def _antifreeze(
@@ -307,18 +338,22 @@ def _trip(reading: Reading, memory: Memory, now: float, alarms: dict[str, Condit
     alarm = reading.device_alarm or reading.run_state is RunState.SAFETY
     known = reading.device_alarm is not None or reading.run_state is RunState.SAFETY
     if alarm and not memory.tripped:
-        # An alarm that flickers in standby has tripped nothing, and must not lock anything out.
-        ran = memory.running or (memory.switched_at is not None and now - memory.switched_at < TRIP_PAUSE)
+        # An alarm that flickers in standby has tripped nothing, and must not lock anything out; one that is seen just
+        # after the chiller stopped by itself has.
+        stopped = memory.switched_at if memory.switched_at is not None else -math.inf
+        before = memory.tripped_at if memory.tripped_at is not None else -math.inf
+        ran = memory.running or before < stopped > now - TRIP_PAUSE
         memory = replace(
             memory, tripped=True, tripped_at=now, trips=memory.trips + bool(ran), attempts=0, tried_at=None,
             standby_sent=False, standby_at=None, faults=(), faults_read=False, faults_asked_at=None,
         )  # fmt: skip
     elif known and not alarm and memory.tripped:
         memory = replace(memory, tripped=False, tripped_at=now)
-    if memory.tripped:
-        what = ", ".join(memory.faults) or "not read yet"
+    if memory.tripped or _paused(memory, now):
+        what = ", ".join(memory.faults) or ("it names none" if memory.faults_read else "not read yet")
+        verb = "reports" if memory.tripped else "reported"
         alarms["device_alarm"] = Condition(
-            f"the chiller reports an alarm ({what}); it is kept in standby", Priority.CRITICAL, latched=True
+            f"the chiller {verb} an alarm ({what}); it is kept in standby", Priority.CRITICAL, latched=True
         )
     if memory.trips >= TRIPS:
         alarms["too_many_device_alarms"] = Condition(
@@ -329,9 +364,18 @@ def _trip(reading: Reading, memory: Memory, now: float, alarms: dict[str, Condit
     return memory
 
 
+def _paused(memory: Memory, now: float) -> bool:
+    """Whether an alarm is only just over."""
+    return memory.standby_sent and memory.tripped_at is not None and now - memory.tripped_at < TRIP_PAUSE
+
+
 def _may_read_faults(reading: Reading, memory: Memory, now: float) -> bool:
-    """Only in standby, and only when the panel has had the time to see that; then again while the alarm lasts."""
-    if not memory.tripped or memory.standby_at is None or reading.run_state in (None, RunState.TEST):
+    """Only in standby, and only when the panel has had the time to see that; then again while the alarm lasts.
+
+    An alarm that the standby itself ends (low flow with a limit) is asked for its name as well.
+    """
+    wanted = memory.tripped or (_paused(memory, now) and not memory.faults_read)
+    if not wanted or memory.standby_at is None or reading.run_state in (None, RunState.TEST):
         return False
     stands_since = max(memory.standby_at, memory.switched_at if memory.switched_at is not None else memory.standby_at)
     if memory.running or now - stands_since < PANEL_SCAN:

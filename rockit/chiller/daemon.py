@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from rockit.chiller import drivers, simulators
@@ -30,15 +32,20 @@ class ChillerDaemon:
         if config.serial_port.startswith("sim://"):
             simulators.register_all()
         log = context.log
-        alarms = Alarms(context.state, log)
-        self._line: Line[Any] = Line(config.serial_port, settings, family.decoder, context.stop, log.warning)
+        alarms = self._alarms = Alarms(context.state, log)
+        self._line: Line[Any] = Line(
+            config.serial_port, settings, family.decoder, context.stop, log.warning,
+            synchronise=family.synchronise, beat=context.beat,
+        )  # fmt: skip
         driver = family(self._line)
         self._inputs = ChillerInputs(config, context.stop, log)
         self._unit = ChillerUnit(
             config, self._line, driver, self._inputs, alarms, StateFile(context.state / "chiller.json", Saved), log
         )
         name = f"{config.driver} on {config.serial_port}"
-        self._poller = Poller(self._unit, name, config.query_delay, context.stop, log, context.beat)
+        self._poller = Poller(
+            self._unit, name, config.query_delay, context.stop, log, context.beat, partial(alarms.update, "line")
+        )
         self._daemon_counters = counters
         self.service = ChillerService(
             config, context.config_name, self._unit, driver, self._inputs, self._poller, alarms, self.counters, log
@@ -63,7 +70,10 @@ class ChillerDaemon:
 
     def end(self, deadline: float, *, leave: bool) -> bool:
         """Stop polling, and bring the chiller into its safe state, or `leave` it as it is."""
-        return self._poller.end(deadline, leave=leave)
+        clean = self._poller.end(deadline, leave=leave)
+        for keeper in (self._unit, self._alarms):
+            keeper.saved(max(0.1, deadline - time.monotonic()))
+        return clean
 
 
 ALWAYS_COUNTED = (

@@ -11,18 +11,15 @@ from typing import Any
 from rockit.chiller import control
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.dewpoint import dew_point
-from rockit.chiller.model import MEASUREMENTS
+from rockit.chiller.model import AIR, HUMIDITY
 from rockit.common import registry
 from rockit.common.errors import CommandError, Unreachable
-from rockit.common.inputs import RemoteInput, measurement_is_current, number
+from rockit.common.inputs import NotCurrent, RemoteInput, measurement_is_current, number
 from rockit.common.log import Log
 from rockit.common.remote.client import Client
 
-_DOME, _HUMIDITY = MEASUREMENTS["dome_temp"], MEASUREMENTS["humidity"]
 SHORTEST = 1.0
 """Other daemons are asked no more often than this, s."""
-DOME_RANGE = (_DOME.low, _DOME.high)
-HUMIDITY_RANGE = (_HUMIDITY.low, _HUMIDITY.high)
 
 
 class ChillerInputs:
@@ -81,14 +78,16 @@ class ChillerInputs:
         wanted: dict[str, float | None] = {"temperature": None}
         if self._config.humidity_value_key is not None:
             wanted["humidity"] = None
-        if not measured or not measurement_is_current(measured, datetime.now(UTC)):
+        if not measured:
             return wanted
+        if not measurement_is_current(measured, datetime.now(UTC)):
+            raise NotCurrent(measured)
         wanted["temperature"] = number(
-            measured, self._config.temperature_value_key or "", self._config.temperature_valid_key, *DOME_RANGE
+            measured, self._config.temperature_value_key or "", self._config.temperature_valid_key, *AIR
         )
         if self._config.humidity_value_key is not None:
             wanted["humidity"] = number(
-                measured, self._config.humidity_value_key, self._config.humidity_valid_key, *HUMIDITY_RANGE
+                measured, self._config.humidity_value_key, self._config.humidity_valid_key, *HUMIDITY
             )
         return wanted
 
@@ -104,7 +103,7 @@ class ChillerInputs:
         if not isinstance(measured, Mapping) or "date" not in measured:
             measured = {}  # without a time it may be of last week
         elif not measurement_is_current(measured, datetime.now(UTC)):
-            return dict.fromkeys(names)
+            raise NotCurrent(measured)
         return {
             name: _measured_channel(measured, name) if name in measured else self._fetch_channel(client, name)
             for name in names
@@ -127,5 +126,9 @@ def _measured_channel(measured: Mapping[str, Any], name: str) -> bool | None:
 
 
 def _switch_state(value: Any) -> bool | None:
-    """rockit's switch states: 0 off, 1 on; everything else is not known: 2, and False, which stands for "no such"."""
-    return {0: False, 1: True}.get(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    """rockit's switch states: 0 off, 1 on; some daemons say True for on. All else is not known: 2, and False, which is
+    also the answer for "no such channel".
+    """
+    if value is True:
+        return True
+    return {0: False, 1: True}.get(value) if isinstance(value, int) and value is not False else None

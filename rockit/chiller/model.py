@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from rockit.common.quality import Measurement
 
 
 class ChillerMode(IntEnum):
@@ -56,39 +56,26 @@ Values = Mapping[str, Any]
 `warnings` (names of those that are active, a tuple of str)."""
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A numeric quantity that a chiller may report."""
-
-    label: str
-    unit: str
-    low: float = -math.inf
-    high: float = math.inf
-    """Beyond these a device is not measuring but broken (an open sensor reads as the end of its scale)."""
-
-    def plausible(self, value: Any) -> bool:
-        """Whether a value can be true."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
-
-
 _WATER = (-60.0, 120.0)  # °C; beyond any coolant that these machines take
-_AIR = (-60.0, 80.0)  # °C
+AIR = (-60.0, 80.0)
+"""What air can have, °C; a broken sensor reads the end of its format (T257P: 999.9)."""
+HUMIDITY = (1.0, 110.0)
+"""What a sensor can read, %: a little above 100 in fog; 0 is what a dead one reads, and no air has."""
 
 MEASUREMENTS: dict[str, Measurement] = {
     "water_temp": Measurement("Supply temperature", "degC", *_WATER),
     "setpoint_temp": Measurement("Set point in the device", "degC", *_WATER),
-    "ambient_temp": Measurement("Ambient temperature at the chiller", "degC", *_AIR),
+    "ambient_temp": Measurement("Ambient temperature at the chiller", "degC", *AIR),
     "tec_power": Measurement("Drive level", "%", 0, 100),
     "flow": Measurement("Process flow", "L/min", 0, 1000),
-    "pump": Measurement("Pump running", ""),
+    "pump": Measurement("Pump running", "", 0, 1),
     "return_temp": Measurement("Return temperature", "degC", *_WATER),
     "external_temp": Measurement("External sensor temperature", "degC", *_WATER),
-    "pressure": Measurement("Supply pressure", "kPa"),
-    "tec_current_1": Measurement("Current of thermoelectric bank 1", "A"),
-    "tec_current_2": Measurement("Current of thermoelectric bank 2", "A"),
-    "uptime": Measurement("Time since the device was switched on", "min"),
-    "dome_temp": Measurement("Dome temperature", "degC", *_AIR),
-    # Humidity sensors read a little above 100 % in fog; 0 is what a dead one reads, and no air has.
-    "humidity": Measurement("Relative humidity", "%", 1, 110),
-    "dew_point": Measurement("Dew point", "degC"),
+    "pressure": Measurement("Supply pressure", "kPa", -100, 2000),
+    "tec_current_1": Measurement("Current of thermoelectric bank 1", "A", -100, 100),
+    "tec_current_2": Measurement("Current of thermoelectric bank 2", "A", -100, 100),
+    "uptime": Measurement("Time since the device was switched on", "min", 0, 999_999),
+    "dome_temp": Measurement("Dome temperature", "degC", *AIR),
+    "humidity": Measurement("Relative humidity", "%", *HUMIDITY),
+    "dew_point": Measurement("Dew point", "degC", -100, 80),
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rockit.chiller.config import ChillerConfig
@@ -13,16 +14,12 @@ from rockit.chiller.drivers import ChillerDriver
 from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.model import MEASUREMENTS, ChillerMode, ChillerStatus, Drive, RunState
 from rockit.chiller.unit import ChillerUnit, Snapshot
-from rockit.common.device import Alarms, DeviceService
+from rockit.common.device import SAVING, Alarms, DeviceService
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
-from rockit.common.poll import Poller
+from rockit.common.poll import NotBegun, Poller
 from rockit.common.quality import utc_now, utc_text
 from rockit.common.remote.service import operate, read
-
-COMMAND_WAIT = 8.0
-"""A command is answered within this, s: a T257P that is asked once a second needs six to write and read back; clients
-wait ten."""
 
 
 class ChillerService(DeviceService):
@@ -34,17 +31,16 @@ class ChillerService(DeviceService):
         self, config: ChillerConfig, config_name: str, unit: ChillerUnit, driver: ChillerDriver, inputs: ChillerInputs,
         poller: Poller, alarms: Alarms, counters: Callable[[], dict[str, int]], log: Log,
     ) -> None:  # fmt: skip
-        super().__init__(alarms, log, config.allowed(), config_name)
+        extra = ["dome_temp"] if config.temperature_daemon else []
+        extra += ["humidity", "dew_point"] if config.humidity_value_key else []
+        measured = {key: MEASUREMENTS[key] for key in (*driver.measures, *extra)}
+        super().__init__(alarms, log, config.allowed(), config_name, measured, counters)
         self._config = config
         self._unit = unit
         self._inputs = inputs
         self._poller = poller
-        self._counters = counters
         self._resolution = driver.setpoint_resolution
-        extra = ["dome_temp"] if config.temperature_daemon else []
-        extra += ["humidity", "dew_point"] if config.humidity_value_key else []
         self._device_keys = driver.measures
-        self._keys = (*driver.measures, *extra)
 
     @read
     def report_status(self) -> dict[str, Any]:
@@ -81,28 +77,6 @@ class ChillerService(DeviceService):
             status["offline_because"] = snapshot.offline_because
         return status
 
-    @read
-    def last_measurement(self) -> dict[str, Any]:
-        """Every measured key, always, with `<key>_valid`; NaN where the value is not known now."""
-        now = time.monotonic()
-        snapshot = self._unit.snapshot
-        _, connected = self._connection(snapshot, now)
-        measured: dict[str, Any] = {"date": utc_text(snapshot.polled or utc_now())}
-        for key, value in self._values(snapshot, now, connected).items():
-            measured[key] = math.nan if value is None else int(value) if isinstance(value, bool) else value
-            measured[f"{key}_valid"] = value is not None
-        return measured
-
-    @read
-    def measurement_sensors(self) -> dict[str, dict[str, str]]:
-        """Key -> label and units of every key of `last_measurement`."""
-        return {key: {"label": MEASUREMENTS[key].label, "units": MEASUREMENTS[key].unit} for key in self._keys}
-
-    @read
-    def counters(self) -> dict[str, int]:
-        """Counters since the daemon's start: requests, answers, each kind of damage, connections, commands."""
-        return self._counters()
-
     @operate
     def set_mode(self, mode: int) -> str:
         """0 manual, 1 automatic. What runs goes on running until somebody or something asks for a change."""
@@ -117,7 +91,18 @@ class ChillerService(DeviceService):
         """Start or stop the chiller, in manual mode. Succeeded means: read back from the device."""
         if not isinstance(enabled, bool):
             raise CommandError(Code.OUT_OF_RANGE, f"enabled must be True or False, not {enabled!r}")
-        return self._submit(lambda: self._unit.set_enabled(enabled))
+        stops = self._unit.stops
+        try:
+            return self._kept(lambda: self._unit.set_enabled(enabled, stops))
+        except CommandError as error:
+            waits = isinstance(error, NotBegun) or error.code == Code.BLOCKED
+            if enabled or not waits or self._unit.request.mode is not ChillerMode.MANUAL:
+                raise
+            noted = self._unit.noted_stop()
+            self._unit.saved(SAVING)
+            if not isinstance(error, NotBegun):
+                noted = "another command is running; the stop is noted, and follows when that is done"
+            raise CommandError(error.code, noted) from None
 
     @operate
     def set_setpoint(self, celsius: float) -> str:
@@ -130,14 +115,14 @@ class ChillerService(DeviceService):
                 Code.OUT_OF_RANGE, f"{celsius:g} °C is outside the limits of this chiller, {low:g} to {high:g} °C"
             )
         wanted = round(round(celsius / self._resolution) * self._resolution, 6)
-        return self._submit(lambda: self._unit.set_setpoint(wanted))
+        return self._kept(lambda: self._unit.set_setpoint(wanted))
 
-    def _submit(self, run: Callable[[], str]) -> str:
-        """Have the query loop do it, and poll at once, so that the status shows all that follows from it."""
+    def _kept(self, run: Callable[[], str]) -> str:
+        """Have the query loop do it; here, and not there, wait for the disk."""
         try:
-            return self._poller.submit(run, COMMAND_WAIT)
+            return self._poller.submit(run) + self._unit.forgetful
         finally:
-            self._poller.hurry()
+            self._unit.saved(SAVING)
 
     def acknowledged(self, name: str) -> None:
         """Whoever acknowledges an alarm has seen to its cause: what was given up is tried again."""
@@ -145,34 +130,32 @@ class ChillerService(DeviceService):
         self._poller.hurry()
 
     def description(self) -> dict[str, Any]:
-        """Driver, identity, measurements with limits and maximum age."""
-        low, high = self._config.setpoint_limits
-        measurements: dict[str, dict[str, Any]] = {}
-        for key in self._keys:
-            known = MEASUREMENTS[key]
-            entry: dict[str, Any] = {"label": known.label, "unit": known.unit}
-            if key == "setpoint_temp":
-                entry["limits"] = [low, high]
-            elif math.isfinite(known.low):
-                entry["limits"] = [known.low, known.high]
-            entry["maximum_age"] = round(self._maximum_age(key), 1)
-            measurements[key] = entry
+        """Driver, identity, port."""
         return {
-            "driver": self._config.driver,
-            "device": dict(self._unit.snapshot.identity),
+            "driver": self._config.driver, "device": dict(self._unit.snapshot.identity),
             "port": self._config.serial_port,
-            "measurements": measurements,
-        }
+        }  # fmt: skip
 
-    def _maximum_age(self, key: str) -> float:
+    def limits(self, key: str) -> tuple[float, float]:
+        """Of the set point: what may be asked for."""
+        return self._config.setpoint_limits if key == "setpoint_temp" else super().limits(key)
+
+    def maximum_age(self, key: str) -> float:
+        """See the base."""
         return self._unit.maximum_age(key) if key in self._device_keys else self._inputs.maximum_age
+
+    def readings(self) -> tuple[datetime | None, Mapping[str, Any]]:
+        """See the base."""
+        now, snapshot = time.monotonic(), self._unit.snapshot
+        _, connected = self._connection(snapshot, now)
+        return snapshot.polled, self._values(snapshot, now, connected)
 
     def _connection(self, snapshot: Snapshot, now: float) -> tuple[float | None, bool]:
         """Age of the last good poll (None: there was none), and whether that is good enough to believe."""
         if snapshot.polled_at is None:
             return None, False
         age = now - snapshot.polled_at
-        return age, snapshot.connected and age <= self._unit.maximum_age()
+        return age, snapshot.connected and age <= self._unit.maximum_age("run_state")
 
     def _values(self, snapshot: Snapshot, now: float, connected: bool) -> dict[str, Any]:
         """Key -> value, None where it is not known now."""
@@ -181,13 +164,13 @@ class ChillerService(DeviceService):
             values[key] = snapshot.samples.fresh(key, now, self._unit.maximum_age(key)) if connected else None
         inputs = self._inputs.now(now)
         remote = {"dome_temp": inputs.dome_temp, "humidity": inputs.humidity}
-        if "dew_point" in self._keys:
+        if "dew_point" in self._measured:
             remote["dew_point"] = self._inputs.dew_point(now)
-        values.update({key: remote[key] for key in self._keys if key in remote})
+        values.update({key: remote[key] for key in self._measured if key in remote})
         return values
 
     def _state(self, snapshot: Snapshot, now: float) -> ChillerStatus:
-        age = self._unit.maximum_age()
+        age = self._unit.maximum_age("run_state")
         running = snapshot.samples.fresh("run_state", now, age)
         if not isinstance(running, RunState):
             return ChillerStatus.OFFLINE  # not known is not idle
@@ -199,13 +182,13 @@ class ChillerService(DeviceService):
     def _details(self, snapshot: Snapshot, now: float) -> dict[str, Any]:
         """What there is to say of a chiller that is there."""
         details: dict[str, Any] = {}
-        state = snapshot.samples.fresh("run_state", now, self._unit.maximum_age())
+        state = snapshot.samples.fresh("run_state", now, self._unit.maximum_age("run_state"))
         if state is not None:
             details["run_state"] = str(state)
         if (decision := snapshot.decision) is not None:
             if decision.memory.antifreeze or "antifreeze_blind" not in decision.alarms:
                 details["antifreeze_enabled"] = decision.memory.antifreeze
-            warnings = snapshot.samples.fresh("warnings", now, self._unit.maximum_age()) or ()
+            warnings = snapshot.samples.fresh("warnings", now, self._unit.maximum_age("run_state")) or ()
             details["faults"] = list(dict.fromkeys((*decision.memory.faults, *warnings)))
             details["why"] = decision.why
             for key, text in (("held", decision.held), ("setpoint_held", decision.set_point_held)):

@@ -2,7 +2,8 @@
 """Decides the set point: limits, dew point floor, ramp, and few writes. Pure, with the clock as an argument.
 
 Writes are few because set points are kept in memory that wears out (SMC says so of its FRAM, LAUDA refuses the 21st
-change in an hour): only on change, and moves that nobody ordered at most once a minute.
+change in an hour): only on change, and moves that nobody ordered at most once a minute, or as rarely as the driver
+says.
 """
 
 from __future__ import annotations
@@ -12,26 +13,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rockit.chiller.dewpoint import dew_point
+from rockit.chiller.model import HUMIDITY
 from rockit.common.alarms import Condition, Priority
 
 WRITE_GAP = 60.0
-"""Least time between two writes of a moving set point, s."""
+"""Least time between two writes of a moving set point where the driver wants no more, s."""
 DEW_STEP = 0.5
 """The dew point floor moves in such steps, K, so that it does not write at every flicker of a humidity sensor."""
 HUMIDITY_HOLD = 600.0
 """For so long the last dew point is believed after the humidity was lost, s."""
 ASSUMED_HUMIDITY = 90.0
 """% relative; what is assumed after that, or what was known last where that is more."""
-HUMIDITY = (0.0, 110.0)
-"""What a sensor can read, %: a little above 100 in fog."""
 INPUT_DELAY = 10.0
 """How long another daemon's value must be missing before that is an alarm, s: it may just not have been asked yet."""
 ATTEMPTS = 3
-"""So often a set point is written that the device does not take, and so often one that it took and left again."""
+"""How often a start, a stop or a set point is tried before it is an alarm and left alone."""
 RETRY_AFTER = 20.0
 """Time between two tries, and what the last one has before it counts as failed, s."""
 LASTED = 600.0
-"""A set point that the device kept for so long, s, was taken for good."""
+"""What did not last so long, s (a start, a stop, a set point that the device left again), counts among the tries."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Limits:
     dew_point_margin: float | None = None
     resolution: float = 0.1
     """Smallest step that the device takes, K."""
+    gap: float = WRITE_GAP
+    """Least time between two writes of a moving set point, s."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,6 @@ class Point:
     write: float | None = None
     target: float | None = None
     held: str | None = None
-    dew_point: float | None = None
     alarms: Mapping[str, Condition] = field(default_factory=dict)
 
 
@@ -93,15 +94,21 @@ def decide(
     """One decision. `device` is the set point in the device, `asked` what a person asked for; None is not known."""
     alarms: dict[str, Condition] = {}
     device, asked = within(device, -math.inf, math.inf), within(asked, -math.inf, math.inf)
-    dew, floored, memory = _floor(dome_temp, within(humidity, *HUMIDITY), ambient_temp, limits, memory, now, alarms)
+    floored, memory = _floor(dome_temp, within(humidity, *HUMIDITY), ambient_temp, limits, memory, now, alarms)
+    if memory.floor is not None and memory.floor > limits.high:
+        alarms["dew_point_above_limits"] = Condition(
+            f"the dew point asks for {memory.floor:.1f} °C, above the highest set point {limits.high:g} °C: "
+            "surfaces may get wet",
+            Priority.HIGH,
+        )
     if asked != memory.asked:
         memory = replace(memory.forgiven(), asked=asked)
     if device is None:
-        return Point(memory, dew_point=dew, alarms=alarms)
+        return Point(memory, alarms=alarms)
     if memory.base is None:
         memory = replace(memory, base=device)
     if asked is None and limits.dew_point_margin is None:  # nobody asked and nothing forces: the device's own business
-        return Point(replace(memory, base=device, ramp=None, ramp_at=None), dew_point=dew, alarms=alarms)
+        return Point(replace(memory, base=device, ramp=None, ramp_at=None), alarms=alarms)
     wish = asked if asked is not None else memory.base if memory.base is not None else device
     floor = memory.floor
     if not floored:  # the set point is not lowered blindly
@@ -113,14 +120,14 @@ def decide(
         held = f"the dew point floor of {floor:.1f} °C" if floored else "the unknown dew point"
     elif abs(target - wish) > 1e-6:
         held = f"the limits of {limits.low:g} to {limits.high:g} °C"
-    if memory.floor is not None and memory.floor > limits.high:
-        alarms["dew_point_above_limits"] = Condition(
-            f"the dew point asks for {memory.floor:.1f} °C, above the highest set point {limits.high:g} °C: "
-            "surfaces may get wet",
-            Priority.HIGH,
-        )
     memory = _ramp(device, target, floor, limits, memory, now)
-    return _write(device, floor, limits, memory, now, Point(memory, None, target, held, dew, alarms), alarms)
+    if (
+        held is None
+        and limits.rate is not None
+        and abs((target if memory.ramp is None else memory.ramp) - target) >= limits.resolution
+    ):
+        held = f"setpoint_rate, {limits.rate:g} K/min"
+    return _write(device, floor, limits, memory, now, Point(memory, None, target, held, alarms), alarms)
 
 
 def within(value: float | None, low: float, high: float) -> float | None:
@@ -131,8 +138,8 @@ def within(value: float | None, low: float, high: float) -> float | None:
 def _floor(
     dome_temp: float | None, humidity: float | None, ambient_temp: float | None, limits: Limits, memory: Memory,
     now: float, alarms: dict[str, Condition],
-) -> tuple[float | None, bool, Memory]:  # fmt: skip
-    """The dew point (None: not known), whether there is a floor that can be relied on, and the floor in the memory.
+) -> tuple[bool, Memory]:  # fmt: skip
+    """Whether there is a floor that can be relied on, and the floor in the memory.
 
     The floor moves in steps that rise at once and fall with hysteresis. When the humidity is lost it stays for a
     while; then damp air is assumed.
@@ -141,10 +148,10 @@ def _floor(
     dew = dew_point(dome_temp, humidity) if dome_temp is not None and humidity is not None else None
     margin = limits.dew_point_margin
     if margin is None:
-        return dew, True, replace(memory, floor=None, floor_at=None, missing_at=None, damp=ASSUMED_HUMIDITY)
+        return True, replace(memory, floor=None, floor_at=None, missing_at=None, damp=ASSUMED_HUMIDITY)
     if dew is not None:
         damp = max(ASSUMED_HUMIDITY, math.ceil(min(humidity or 0.0, 100.0)))
-        return dew, True, _stepped(dew + margin, replace(memory, floor_at=now, missing_at=None, damp=damp))
+        return True, _stepped(dew + margin, replace(memory, floor_at=now, missing_at=None, damp=damp))
     alarms["humidity"] = Condition(
         "the dew point is not known; the set point stays on the safe side", Priority.MEDIUM, delay=INPUT_DELAY
     )
@@ -152,10 +159,10 @@ def _floor(
     memory = replace(memory, missing_at=since)
     recent = memory.floor_at is not None and now - memory.floor_at < HUMIDITY_HOLD
     if recent or now - since < INPUT_DELAY:
-        return None, memory.floor is not None, memory
+        return memory.floor is not None, memory
     if air is None:
-        return None, False, memory
-    return None, True, _stepped(dew_point(air, memory.damp) + margin, memory)
+        return False, memory
+    return True, _stepped(dew_point(air, memory.damp) + margin, memory)
 
 
 def _stepped(raw: float, memory: Memory) -> Memory:
@@ -173,9 +180,8 @@ def _ramp(device: float, target: float, floor: float | None, limits: Limits, mem
     elapsed = max(0.0, now - memory.ramp_at) if memory.ramp_at is not None else 0.0
     step = limits.rate / 60.0 * elapsed
     position += min(max(target - position, -step), step)
-    lead = (
-        limits.rate / 60.0 * WRITE_GAP + limits.resolution
-    )  # it does not run away from a device that refuses or is away
+    # It does not run away from a device that refuses or is away.
+    lead = limits.rate / 60.0 * limits.gap + limits.resolution
     position = min(max(position, device - lead), device + lead)
     if floor is not None:
         position = max(position, floor)
@@ -207,7 +213,7 @@ def _write(
         return replace(point, memory=memory)
     urgent = floor is not None and device < floor - limits.resolution / 2
     retry = missed and not undone
-    if not retry and not urgent and memory.written_at is not None and now - memory.written_at < WRITE_GAP:
+    if not retry and not urgent and memory.written_at is not None and now - memory.written_at < limits.gap:
         return replace(point, memory=memory)
     memory = replace(
         memory, goal=goal, attempts=memory.attempts + 1, undone=memory.undone + undone, tried_at=now, written_at=now

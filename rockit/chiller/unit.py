@@ -2,11 +2,12 @@
 """One chiller: what the query loop does with it, and the snapshot that everybody else reads.
 
 The loop's thread reads, decides and writes. Other threads read `snapshot`, which is replaced and never changed, and
-change `request` under a lock that is never held during I/O.
+change `request` under a lock that is never held during I/O. What must survive goes to the disk in a thread of its own.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -21,19 +22,22 @@ from rockit.chiller.config import ChillerConfig
 from rockit.chiller.drivers import ChillerDriver
 from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.model import MEASUREMENTS, ChillerMode, Values
+from rockit.chiller.setpoint import ATTEMPTS
 from rockit.common.alarms import Condition, Priority
-from rockit.common.device import Alarms
+from rockit.common.device import SAVING, Alarms
 from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
 from rockit.common.quality import Samples, utc_now
-from rockit.common.state import StateFile
+from rockit.common.state import Keeper, StateFile
 from rockit.common.transport import LineError, NoAnswer, PortLost, Stopped
 from rockit.common.transport.line import Line
 
 READ_BACKS = 3
 READ_BACK_PAUSE = 0.7
 """A write is looked for so often, with such pauses, before it counts as not followed, s."""
+MOMENT = 0.5
+"""So long the query loop waits for the disk before a start, s."""
 ROUNDS = 4
 """Decisions in one poll: standby, its consequences, and the set point; whatever is left waits for the next."""
 SWITCH, SET_POINT = "switch", "set point"
@@ -78,21 +82,23 @@ class ChillerUnit:
     ) -> None:  # fmt: skip
         self._config = config
         limits = config.limits()
-        point = replace(limits.setpoint, resolution=driver.setpoint_resolution)
+        point = replace(limits.setpoint, resolution=driver.setpoint_resolution, gap=driver.setpoint_gap)
         self._limits = replace(limits, setpoint=point)
         self._tolerance = driver.setpoint_resolution / 2 + 1e-6
         self._line = line
         self._driver = driver
         self._inputs = inputs
         self._alarms = alarms
-        self._state = state
         self._log = log
+        self._keeper = Keeper(
+            state, lambda problem: log.error(f"mode and request cannot be saved: {problem}; they are kept in memory")
+        )
         self._lock = threading.Lock()
-        self._unsaved = False
-        self._saved: tuple[control.Request, control.Memory] | None = None
-        self._saved_to_utc = 0.0
+        self._kept: tuple[control.Request, control.Memory] | None = None
+        self._kept_to_utc = 0.0
         self._decided_for = control.Request()
         self._refused: dict[str, str] = {}
+        self.stops = 0
         self._poll_began = 0.0
         self.counters: Counter[str] = Counter()
         saved = state.load()
@@ -159,14 +165,25 @@ class ChillerUnit:
         if self._config.safe_state == "keep":
             return
         run = self._config.safe_state == "run"
+        now = time.monotonic()
+        forbidden = control.forbids_to_leave_running(self.request, self._inputs.now(now), self._memory, now)
+        if run and forbidden is not None:
+            self._log.warning(f"the chiller is not left in run, as configured: {forbidden}")
+            return
         self._line.finish_by(deadline)
         problem, text = "there was no time to ask it", "could not be left in"
         if not self._line.is_open:
             try:
-                self.connect()
+                self._line.open()
+                if not self.snapshot.identity:
+                    self.connect()
             except (LineError, ProtocolError) as error:
                 self._log.error(f"the chiller {text} {self._config.safe_state}: {error}")
                 return
+        if not self._runs(run):
+            with self._lock:  # so that the next start knows that nobody did it at the panel
+                self._memory = replace(self._memory, running=run, switched_at=time.monotonic())
+                self._save()
         while True:
             try:
                 self._driver.write_running(run)
@@ -204,8 +221,13 @@ class ChillerUnit:
 
     # Commands: run by the query loop between two exchanges.
 
-    def set_enabled(self, enabled: bool) -> str:
-        """Start or stop in manual mode; returns when read back. Raises CommandError."""
+    def set_enabled(self, enabled: bool, stops: int | None = None) -> str:
+        """Start or stop in manual mode; returns when read back. Raises CommandError.
+
+        `stops` is what that counter said when a start was asked for: a stop that came later counts more.
+        """
+        if enabled and stops not in (None, self.stops):
+            raise CommandError(Code.BLOCKED, "somebody has asked for a stop meanwhile")
         if self.request.mode is not ChillerMode.MANUAL:
             raise CommandError(Code.NOT_MANUAL, "the mode is automatic; change it with `mode manual` first")
         self._look(self._driver.read_state, lambda: self._noted(enabled))
@@ -214,13 +236,14 @@ class ChillerUnit:
             self._save()
         decision = self._settle()
         word = "run" if enabled else "standby"
-        if self._runs(enabled):
-            return f"the chiller is in {word}, read back from the device{self.forgetful}"
         if decision.want and not enabled:
-            raise CommandError(Code.HELD, f"noted, but kept running by {decision.why}")
+            now = "kept running by" if self._runs(True) else "it is in standby, and to be run by"
+            raise CommandError(Code.HELD, f"noted, but {now} {decision.why}")
+        if self._runs(enabled):
+            return f"the chiller is in {word}, read back from the device"
         if SWITCH in self._refused:
             raise CommandError(
-                Code.DEVICE_REFUSED, f"{self._refused[SWITCH]}; it is tried again, {control.ATTEMPTS} times in all"
+                Code.DEVICE_REFUSED, f"{self._refused[SWITCH]}; it is tried again, {ATTEMPTS} times in all"
             )
         if decision.held:
             raise CommandError(Code.HELD, f"noted, and held by {decision.held}; it follows when that ends")
@@ -234,17 +257,12 @@ class ChillerUnit:
         decision = self._settle()
         device = self._reading().setpoint_temp
         if self._holds(celsius):
-            return f"the set point is {device:.1f} °C, read back from the device{self.forgetful}"
+            return f"the set point is {device:.1f} °C, read back from the device"
         if SET_POINT in self._refused:
             self._ask_setpoint(before)
             raise CommandError(Code.DEVICE_REFUSED, f"{self._refused[SET_POINT]}; the set point is not changed")
         if decision.set_point_held:
-            raise CommandError(
-                Code.HELD, f"noted, and limited by {decision.set_point_held}; the device holds {device} °C now"
-            )
-        if self._config.setpoint_rate is not None and not decision.memory.setpoint.attempts:
-            rate = f"setpoint_rate, {self._config.setpoint_rate:g} K/min"
-            raise CommandError(Code.HELD, f"noted, and on its way from {device} °C, held by {rate}")
+            raise CommandError(Code.HELD, f"noted, and held by {decision.set_point_held}; the device is at {device} °C")
         raise CommandError(Code.FAILED, f"sent, but the device reports a set point of {device} °C; it is tried again")
 
     def _ask_setpoint(self, celsius: float | None) -> None:
@@ -261,20 +279,29 @@ class ChillerUnit:
         except (LineError, ProtocolError) as error:
             raise CommandError(Code.DEVICE_OFFLINE, f"{otherwise()}: {error}") from None
 
+    def noted_stop(self) -> str:
+        """A stop that cannot be sent now is not forgotten."""
+        with self._lock:
+            self.stops += 1
+            self.request = replace(self.request, enabled=False)
+            self._save()
+        return "nothing was sent, but noted: when the chiller is back it shall stand by"
+
     def _noted(self, enabled: bool) -> str:
         """Of a chiller that is away: a stop is noted, so that it does not start when it is back; a start is not."""
         if not enabled:
-            with self._lock:
-                self.request = replace(self.request, enabled=False)
-                self._save()
-            return "nothing was sent, but noted: when the chiller is back it shall stand by"
+            return self.noted_stop()
         standing = {True: "run", False: "stand by", None: "be left as it is"}[self.request.enabled]
         return f"nothing was changed (when the chiller is back it shall {standing})"
 
     @property
     def forgetful(self) -> str:
         """What to add to a success that the disk has not taken."""
-        return "; it will be forgotten at a restart, see the alarm state_not_saved" if self._unsaved else ""
+        return "" if self.saved(SAVING) else "; it will be forgotten at a restart, see the alarm state_not_saved"
+
+    def saved(self, within: float) -> bool:
+        """Whether mode, request and timers are on the disk; waits `within` s for that."""
+        return self._keeper.saved(within)
 
     # Inside.
 
@@ -294,11 +321,11 @@ class ChillerUnit:
         now, snapshot = time.monotonic(), self.snapshot
 
         def value(key: str) -> Any:
-            return snapshot.samples.fresh(key, now, self.maximum_age())
+            return snapshot.samples.fresh(key, now, self.maximum_age(key))
 
         return control.Reading(value("run_state"), value("setpoint_temp"), value("ambient_temp"), value("device_alarm"))
 
-    def maximum_age(self, key: str = "") -> float:
+    def maximum_age(self, key: str) -> float:
         """How old a value may be and still count, s: three polls, and as many more as the driver takes turns for."""
         age = 3 * max(self._config.query_delay, self.snapshot.poll_took) + self._line.settings.timeout
         slow = self._driver.slow_measures
@@ -328,11 +355,28 @@ class ChillerUnit:
             self._decided_for = self.request
             decision = control.decide(reading, inputs, self.request, self._limits, self._memory, now)
             self._memory = decision.memory
-            self._save()  # before the act: a start that is not remembered could be followed by one too soon
+            self._save()
+        if decision.switch:  # a start that is not remembered could be followed by another too soon
+            self.saved(MOMENT)
+        if reading.run_state is None:
+            # Of a chiller that does not answer nobody knows that its troubles are over.
+            held = self._alarms.standing(control.OF_THE_DEVICE)
+            decision = replace(decision, alarms={**held, **decision.alarms})
+        else:
+            self._alarms.update("driver", self._told_by_the_device(decision))
         self._alarms.update("control", decision.alarms)
-        self._alarms.update("state", {"state_not_saved": NOT_SAVED} if self._unsaved else {})
+        self._alarms.update("state", {"state_not_saved": NOT_SAVED} if self._keeper.troubled else {})
         self.snapshot = replace(self.snapshot, decision=decision)
         return decision
+
+    def _told_by_the_device(self, decision: control.Decision) -> dict[str, Condition]:
+        """What the device has a name for, one alarm each, so that one can be shelved and the others still be heard."""
+        warnings = self.snapshot.samples.fresh("warnings", time.monotonic(), self.maximum_age("warnings")) or ()
+        told = {name: Condition(f"the chiller warns of {name}", Priority.MEDIUM) for name in warnings}
+        if "device_alarm" in decision.alarms:
+            for name in decision.memory.faults:
+                told[name] = Condition(f"the chiller reported {name}", Priority.HIGH, latched=True)
+        return {re.sub("[^a-z0-9]+", "_", name.lower()): condition for name, condition in told.items()}
 
     def _act(self, decision: control.Decision) -> bool:
         """Carry out one thing; False when there was none."""
@@ -349,6 +393,7 @@ class ChillerUnit:
                 return False
         except Refused as error:
             self.counters["refused"] += 1
+            self._log.warning(str(error))
             self._refused[SET_POINT if decision.switch is None else SWITCH] = str(error)
         return True
 
@@ -361,6 +406,7 @@ class ChillerUnit:
 
     def _write_setpoint(self, celsius: float) -> None:
         self.counters["set_point_writes"] += 1
+        self._log.info(f"set point {celsius:.1f} °C")
         with self._unknown_unless_read("setpoint_temp"):
             self._driver.write_setpoint(celsius)
             self._read_back(self._driver.read_setpoint, lambda: self._holds(celsius))
@@ -404,21 +450,14 @@ class ChillerUnit:
         return device is not None and wanted is not None and abs(device - wanted) < self._tolerance
 
     def _save(self) -> None:
-        """Keep what must survive. The caller holds the lock; a disk that fails stops no chiller."""
+        """Keep what must survive. The caller holds the lock; a disk that fails or hangs stops no chiller."""
         to_utc = time.time() - time.monotonic()
         worth = (self.request, _rounded(self._memory))
         # A clock that was stepped makes the times in the file wrong: after a restart a protection would end early.
-        if worth == self._saved and abs(to_utc - self._saved_to_utc) < CLOCK_STEP:
+        if worth == self._kept and abs(to_utc - self._kept_to_utc) < CLOCK_STEP and not self._keeper.failing:
             return
-        memory = self._memory.shifted(to_utc, latest=float("inf"))
-        try:
-            self._state.save(Saved(self.request, memory))
-            self._saved, self._saved_to_utc = worth, to_utc
-            self._unsaved = False
-        except (OSError, ValueError) as error:
-            if not self._unsaved:
-                self._unsaved = True
-                self._log.error(f"mode and request cannot be saved: {error}; they are kept in memory")
+        self._kept, self._kept_to_utc = worth, to_utc
+        self._keeper.put(Saved(self.request, self._memory.shifted(to_utc, latest=float("inf"))))
 
 
 def _rounded(memory: control.Memory) -> control.Memory:

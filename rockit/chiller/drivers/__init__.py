@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from rockit.chiller.model import Values
-    from rockit.common.framing import Decoder, Exchange
+    from rockit.common.framing import Decoder, Exchange, Request
     from rockit.common.transport.settings import LineSettings
 
 
@@ -36,6 +36,12 @@ class ChillerDriver(Protocol):
     """Those of `measures` that take turns, one a poll; they may be as many polls old as there are of them."""
     setpoint_resolution: ClassVar[float]
     """Smallest step of the set point in K; two set points closer than half of it are the same."""
+    setpoint_range: ClassVar[tuple[float, float]]
+    """Set points that the protocol can carry, °C: the config's limits must lie within."""
+    setpoint_gap: ClassVar[float]
+    """Least time between two set points that nobody ordered (ramp, dew point), s."""
+    synchronise: ClassVar[tuple[Request[Any], ...]]
+    """Two different harmless questions, or one that nothing else asks: behind their answers none is owed (`Line`)."""
 
     def __init__(self, line: Exchange[Any]) -> None: ...
 
@@ -91,3 +97,11 @@ def load(name: str) -> type[ChillerDriver]:
     module, _, attribute = DRIVERS[name].partition(":")
     driver: type[ChillerDriver] = getattr(import_module(module), attribute)
     return driver
+
+
+def setpoints(name: str) -> tuple[float, float]:
+    """What that driver can be asked for and believed to hold, °C."""
+    from rockit.chiller.model import MEASUREMENTS
+
+    (least, most), known = load(name).setpoint_range, MEASUREMENTS["setpoint_temp"]
+    return max(least, known.low), min(most, known.high)

@@ -33,10 +33,12 @@ class Lauda:
     measures: ClassVar[tuple[str, ...]] = ("water_temp", "setpoint_temp")
     slow_measures: ClassVar[tuple[str, ...]] = ()
     setpoint_resolution: ClassVar[float] = 0.1
+    setpoint_range: ClassVar[tuple[float, float]] = (-999.9, 999.9)
+    setpoint_gap: ClassVar[float] = 180.0  # see the module
+    synchronise: ClassVar[tuple[Request[str], ...]] = (_SYNCHRONISE,)
 
     def __init__(self, line: Exchange[Any]) -> None:
         self._line = line
-        self._reply_owed = False
 
     @staticmethod
     def decoder() -> lauda.Decoder:
@@ -44,16 +46,7 @@ class Lauda:
         return lauda.Decoder()
 
     def _ask(self, request: Request[str]) -> str:
-        """One exchange. Where the one before failed its reply may still come, and nothing in it says what it is.
-
-        The unit answers in order. So TYPE goes first then: once a text is here, no number can come late any more.
-        """
-        if self._reply_owed and request is not _TYPE:
-            self._line.exchange(_SYNCHRONISE)
-        self._reply_owed = True
-        reply = self._line.exchange(request)
-        self._reply_owed = False
-        return lauda.answer(reply)
+        return lauda.answer(self._line.exchange(request))
 
     def identify(self) -> dict[str, str]:
         """The type, for instance `BC_LOOP` or `MC`."""

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 from rockit.chiller.model import RunState, Values
 from rockit.chiller.protocols import neslab
-from rockit.common.framing import Exchange, ProtocolError, Refused
+from rockit.common.framing import Exchange, ProtocolError, Refused, Request
 from rockit.common.transport.settings import LineSettings
 
+_VERSION = neslab.request("protocol version", neslab.ACKNOWLEDGE, answer_length=2)
 _NOT_FAULTS = frozenset({"running", "powering up", "powering down"})
 _WARNINGS = frozenset({"low flow, fixed limit"})
 # The manual calls these "fault or warn": which of the two is a setting of the unit. A fault stops it, a warning
@@ -27,6 +28,9 @@ class _Neslab:
     family: ClassVar[str]
     slow_measures: ClassVar[tuple[str, ...]] = ()
     setpoint_resolution: ClassVar[float] = 0.1
+    setpoint_range: ClassVar[tuple[float, float]] = (-160.0, 160.0)  # in °F with two decimals
+    setpoint_gap: ClassVar[float] = 60.0
+    synchronise: ClassVar[tuple[Request[neslab.Reply], ...]] = (_VERSION,)
 
     def __init__(self, line: Exchange[Any]) -> None:
         self._line = line
@@ -42,7 +46,7 @@ class _Neslab:
 
     def identify(self) -> dict[str, str]:
         """The version of the protocol, which is all that a unit of unknown make can be asked."""
-        major, minor = self._ask("protocol version", neslab.ACKNOWLEDGE, 2)
+        major, minor = neslab.answer(self._line.exchange(_VERSION))
         return {"family": self.family, "protocol": f"{major}.{minor}"}
 
     def read_temperature(self) -> Values:
@@ -82,9 +86,7 @@ class ThermoFlex(_Neslab):
     def _ask_optional(self, name: str, command: int) -> bytes | None:
         try:
             return self._ask(name, command, 3)
-        except Refused as error:
-            if error.reason == neslab.ERRORS[3]:  # the line's doing, not a missing sensor
-                raise
+        except Refused:
             return None
 
     def read_state(self) -> Values:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from rockit.chiller.model import Values
 from rockit.chiller.protocols import t255p
 from rockit.chiller.protocols.t255p import Decoder, Error, Reply, check, request
 from rockit.common.framing import Decoder as AnyDecoder
-from rockit.common.framing import Exchange, ProtocolError
+from rockit.common.framing import Exchange, ProtocolError, Request
+from rockit.common.transport import LineError
 from rockit.common.transport.settings import LineSettings
 
 
@@ -26,6 +28,9 @@ class T255P:
     measures: ClassVar[tuple[str, ...]] = ("water_temp", "setpoint_temp")
     slow_measures: ClassVar[tuple[str, ...]] = ()
     setpoint_resolution: ClassVar[float] = 0.1
+    setpoint_range: ClassVar[tuple[float, float]] = (-99.9, 99.9)
+    setpoint_gap: ClassVar[float] = 60.0
+    synchronise: ClassVar[tuple[Request[Reply], ...]] = (request("U"), request("H", "0"))
 
     def __init__(self, line: Exchange[Any]) -> None:
         self._line: Exchange[Reply] = line
@@ -58,7 +63,8 @@ class T255P:
 
     def write_running(self, running: bool) -> None:
         """Run or standby. A unit refuses the mode that it is in already; that is success."""
-        self.read_state()
+        with suppress(LineError):  # the order is sent all the same: it may be heard where nothing is heard of it
+            self.read_state()
         wanted = "1" if running else "0"
         reply = self._line.exchange(request("G", wanted))
         if reply.error is Error.BOUNDS:

@@ -11,7 +11,7 @@ from rockit.chiller.protocols import thermotek_alarms as alarms
 from rockit.chiller.protocols import thermotek_values as values
 from rockit.chiller.protocols.thermotek import Decoder, Error, Rejection, Reply, check, request
 from rockit.common.framing import Decoder as AnyDecoder
-from rockit.common.framing import Exchange, ProtocolError, Refused
+from rockit.common.framing import Exchange, ProtocolError, Refused, Request
 from rockit.common.transport.settings import LineSettings
 
 STATE, SETPOINT, SUPPLY, AMBIENT, FLOW, CURRENT_1, CURRENT_2, DRIVE = 1, 3, 4, 8, 9, 10, 11, 13
@@ -48,6 +48,9 @@ class T257P:
     )  # fmt: skip
     slow_measures: ClassVar[tuple[str, ...]] = ("tec_current_1", "tec_current_2", "uptime")
     setpoint_resolution: ClassVar[float] = 0.1
+    setpoint_range: ClassVar[tuple[float, float]] = (-999.9, 999.9)
+    setpoint_gap: ClassVar[float] = 60.0
+    synchronise: ClassVar[tuple[Request[Reply | Rejection], ...]] = (request(STATE), request(SETPOINT))
 
     def __init__(self, line: Exchange[Any]) -> None:
         self._line: Exchange[Reply | Rejection] = line

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 
-from rockit.common.framing import Damage, Damaged, ProtocolError, Refused, Request
+from rockit.common.framing import LineDecoder, ProtocolError, Refused, Request
 
 MAX_LINE = 64
 """Longest reply that is believed, without its end."""
@@ -45,43 +45,11 @@ def encode(command: str) -> bytes:
     return command.encode("ascii") + b"\r\n"
 
 
-class Decoder:
-    """Reply lines, without their CR LF, out of a byte stream. Every byte of what is damaged comes out once."""
+class Decoder(LineDecoder):
+    """Reply lines, without their CR LF, out of a byte stream."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._overlong = False
-
-    def feed(self, data: bytes) -> list[str | Damaged]:
-        """See `framing.Decoder.feed`."""
-        out: list[str | Damaged] = []
-        self._buffer += data
-        while (end := self._buffer.find(b"\n") + 1) > 0:
-            out.append(self._line(bytes(self._buffer[:end])))
-            del self._buffer[:end]
-        if self._overlong or len(self._buffer) > MAX_LINE + 1:
-            # The end of such a line would look like a reply of its own: nothing is believed up to the next LF.
-            self._overlong = True
-            out += self.flush()
-            self._overlong = True
-        return out
-
-    def flush(self) -> list[str | Damaged]:
-        """See `framing.Decoder.flush`."""
-        kind = Damage.GARBAGE if self._overlong else Damage.TRUNCATED
-        rest = bytes(self._buffer)
-        self._buffer.clear()
-        self._overlong = False
-        return [Damaged(kind, rest)] if rest else []
-
-    def _line(self, line: bytes) -> str | Damaged:
-        if self._overlong or len(line) > MAX_LINE + 2:
-            self._overlong = False
-            return Damaged(Damage.GARBAGE, line)
-        text = line[:-2]
-        if line[-2:] != b"\r\n" or not text or not all(0x20 <= byte < 0x7F for byte in text):
-            return Damaged(Damage.MALFORMED, line)
-        return text.decode("ascii")
+        super().__init__(b"\r\n", MAX_LINE)
 
 
 def request(command: str, form: re.Pattern[str], errors: bool = True) -> Request[str]:

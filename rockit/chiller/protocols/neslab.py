@@ -35,7 +35,8 @@ SET_SETPOINT = 0xF0
 OFF, ON, NO_CHANGE = 0, 1, 2
 """Data bytes of the on/off command."""
 
-ERRORS = {1: "bad command", 2: "bad data", 3: "bad checksum"}
+BAD_CHECKSUM = 3
+ERRORS = {1: "bad command", 2: "bad data", BAD_CHECKSUM: "bad checksum"}
 
 THERMOFLEX_STATUS: tuple[tuple[str, ...], ...] = (
     ("running", "RTD 1 open or shorted", "RTD 2 open or shorted", "RTD 3 open or shorted",
@@ -183,9 +184,13 @@ def request(
 
 
 def answer(reply: Reply) -> bytes:
-    """The data of an answer. Raises Refused for an error reply."""
+    """The data of an answer. Raises Refused for an error reply; a ProtocolError for "bad checksum", which says that
+    our question was damaged on its way: the line's fault and no answer to it.
+    """
     if reply.command == ERROR:
         code = reply.data[0]
+        if code == BAD_CHECKSUM:
+            raise ProtocolError(f"the unit reports {ERRORS[code]}")
         raise Refused(str(code), ERRORS.get(code, "unknown error"))
     return reply.data
 

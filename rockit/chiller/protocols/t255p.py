@@ -130,7 +130,7 @@ class Decoder(StreamDecoder[Reply]):
 
 
 class CommandDecoder(StreamDecoder[Command]):
-    """Commands of a host: what a unit reads, for simulators."""
+    """Commands of a host: what a unit reads."""
 
     START = ord(".")
     LONGEST = 1 + 1 + 4 + 2 + 1
@@ -155,7 +155,7 @@ def encode(letter: str, qualifier: str = "") -> bytes:
 
 
 def encode_reply(letter: str, data: str = "", error: int = 0) -> bytes:
-    """The frame that a unit answers with, for simulators. Raises ValueError for what `Decoder` would not believe."""
+    """The frame that a unit answers with. Raises ValueError for what `Decoder` would not believe."""
     frame = seal(f"#{letter}{'0' if letter == 'H' else ''}{error:d}{data}")
     if Decoder().feed(frame) == [Reply(letter, Error(error), data)]:
         return frame
@@ -169,7 +169,11 @@ def request(letter: str, qualifier: str = "") -> Request[Reply]:
 
 
 def check(reply: Reply) -> Reply:
-    """The reply where it has no error. Raises Refused with the unit's code and its meaning."""
+    """The reply where it has no error. Raises Refused with the unit's code and its meaning; a ProtocolError where our
+    frame was damaged on its way (1 checksum), which is the line's fault and no answer to the question.
+    """
+    if reply.error is Error.CHECKSUM:
+        raise ProtocolError(f"the unit reports a checksum error on {COMMANDS[reply.letter].name}")
     if reply.error is not Error.NONE:
         raise Refused(str(int(reply.error)), f"{_REASONS[reply.error]} on {COMMANDS[reply.letter].name}")
     return reply

@@ -210,7 +210,7 @@ def _length_possible(reply: Reply) -> bool:
 
 
 class CommandDecoder(StreamDecoder[Command]):
-    """Commands of a host: what a unit reads, for simulators.
+    """Commands of a host: what a unit reads.
 
     The name is not compared with the table (units do not either; chillerd sends zeros). Wrong checksums, numbers
     and lengths come out as Damaged with the whole frame in it, from which a simulator can make its error reply.
@@ -252,7 +252,7 @@ def encode(command: int, data: str = "", unit: int = 1) -> bytes:
 
 
 def encode_reply(command: int, data: str = "", error: int = 0, unit: int = 1, name: str | None = None) -> bytes:
-    """The frame that a unit answers with, for simulators; `name` is the echo, absent: the name of the table.
+    """The frame that a unit answers with; `name` is the echo, absent: the name of the table.
 
     Raises ValueError for what `Decoder` would not believe.
     """
