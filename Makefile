@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A plain path and no import hook: type checkers see the package from everywhere, and imports are quicker.
+COMPAT := --config-settings editable_mode=compat
 RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
 
@@ -40,12 +42,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'cannot make .venv: is the venv module of Python installed (python3-venv)?'; exit 1; }
 
 $(RUN_STAMP): pyproject.toml | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . $(COMPAT)
 	@$(BIN)/python -m rockit.tool.check config/schema
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(COMPAT)
 	@$(BIN)/python -m rockit.tool.check config/schema
 	@touch $(RUN_STAMP) $@
 
