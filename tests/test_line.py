@@ -194,6 +194,24 @@ def test_the_device_has_its_pause_between_a_reply_and_the_next_request(peer: Pee
     assert max(b - a for a, b in pairwise(beats)) <= 1.0
 
 
+def test_a_machine_that_stalls_does_not_call_the_device_silent_or_noisy(peer: Peer) -> None:
+    clock = Clock()
+
+    def stall() -> None:
+        clock.now += 60.0
+        if line.counters["requests"] == line.counters["answers"] + 1:
+            wait_for(lambda: line._port.in_waiting, "the answer")
+
+    line: Line[Any] = Line(
+        peer.path, LineSettings(xonxoff=True, timeout=0.4, interval=0.0), thermotek.Decoder, clock, pytest.fail,
+        clock=clock, beat=stall,
+    )  # fmt: skip
+    line.open()
+    peer.answer = lambda _request: [SUPPLY]
+    assert line.exchange(ask(4)).data == "+0206"
+    line.close()
+
+
 def test_a_late_answer_that_waits_in_the_port_is_drained_before_asking_again(peer: Peer, line: Line) -> None:
     with pytest.raises(NoAnswer):
         line.exchange(ask(4))

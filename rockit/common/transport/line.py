@@ -165,9 +165,9 @@ class Line(Generic[F]):
         damaged: Damage | None = None
         while True:
             self._check_stop()
-            if self._clock() >= deadline:
-                return self._give_up(request, damaged)
-            data = self._read()
+            over = self._clock() >= deadline
+            # A machine that stalls is late itself: an answer that lies in the port by then came in time.
+            data = self._read(wait=not over)
             frames = self._decoder.feed(data) if data else []
             for position, frame in enumerate(frames):
                 if not isinstance(frame, Damaged) and request.matches(frame):
@@ -183,6 +183,8 @@ class Line(Generic[F]):
                 if isinstance(frame, Damaged) and frame.kind in (Damage.CHECKSUM, Damage.MALFORMED, Damage.TRUNCATED):
                     damaged = frame.kind
                     deadline = min(deadline, self._clock() + AFTER_DAMAGE)
+            if over:
+                return self._give_up(request, damaged)
 
     def _give_up(self, request: Request[F], damaged: Damage | None) -> F:
         for frame in self._decoder.flush():
@@ -210,7 +212,7 @@ class Line(Generic[F]):
             now = self._clock()
             if data:
                 quiet_at = now + (QUIET if self._unsettled else 0.0)
-            if now >= give_up_at:
+            if data and now >= give_up_at:
                 raise NoAnswer("the line does not fall silent; is something else talking on it?")
             if not data and now >= quiet_at:
                 break
@@ -220,10 +222,10 @@ class Line(Generic[F]):
             self._count(frame)
         self._unsettled = False
 
-    def _read(self) -> bytes:
-        """What has come, or comes within a TICK."""
+    def _read(self, wait: bool) -> bytes:
+        """What has come, or, if `wait`, comes within a TICK."""
         try:
-            return bytes(self._port.read(1)) + self._waiting()
+            return (bytes(self._port.read(1)) if wait else b"") + self._waiting()
         except _PORT_ERRORS as error:
             raise self._lost(error) from None
 
