@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rockit.common import alarms
-from rockit.common.alarms import AlarmBook, AlarmBookState, AlarmState, Condition, Priority, Transition
+from rockit.common.alarms import AlarmBook, AlarmBookState, AlarmState, Transition
+from rockit.common.conditions import Condition, Priority
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 LOW_FLOW = Condition("process flow is below 2 L/min", Priority.HIGH)

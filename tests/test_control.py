@@ -28,7 +28,7 @@ from rockit.chiller.control import (
     decide,
 )
 from rockit.chiller.model import ChillerMode, RunState
-from rockit.common.alarms import Priority
+from rockit.common.conditions import Priority
 
 MANUAL, AUTOMATIC = ChillerMode.MANUAL, ChillerMode.AUTOMATIC
 STANDBY, RUN = RunState.STANDBY, RunState.RUN

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import wait_for
 
-from rockit.common.alarms import Condition
+from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log

@@ -23,7 +23,7 @@ from rockit.chiller.setpoint import (
     Point,
     decide,
 )
-from rockit.common.alarms import Priority
+from rockit.common.conditions import Priority
 
 # Dew point: Magnus over water, WMO coefficients (Guide to Instruments and Methods of Observation, WMO-No. 8).
 

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from conftest import PATIENCE, wait_for
 
-from rockit.chiller import drivers, unit
+from rockit.chiller import drivers, kept, unit
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.control import ATTEMPTS, FAULTS_AGAIN, RETRY_AFTER, TRIP_PAUSE
 from rockit.chiller.drivers.thermotek import T257P
 from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.kept import Saved
 from rockit.chiller.model import ChillerMode, RunState
 from rockit.chiller.simulators import register_all
-from rockit.chiller.unit import ChillerUnit, Saved
+from rockit.chiller.unit import ChillerUnit
 from rockit.common import device, state
 from rockit.common.device import Alarms, plain_text
 from rockit.common.errors import Code, CommandError
@@ -103,7 +104,8 @@ class Site:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(unit, "time", made)
+    for module in (unit, kept):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
@@ -284,6 +286,26 @@ def test_a_quiet_chiller_hardly_writes_to_its_disk(site: Site) -> None:
     assert changes <= 6, "five minutes"
 
 
+def test_a_value_is_as_old_as_its_question(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that waited in the port of a machine that stalled says nothing of now."""
+    chiller = site.start()
+    line = site.lines[-1]
+    prompt = line.exchange
+
+    def stalled(request: Any) -> Any:
+        answer = prompt(request)
+        site.clock.advance(600.0)
+        return answer
+
+    with monkeypatch.context() as stall:
+        stall.setattr(line, "exchange", stalled)
+        site.poll()
+    now, keys = site.clock.steady, ("run_state", "water_temp", "setpoint_temp")
+    assert [chiller.snapshot.samples.fresh(key, now, chiller.maximum_age(key)) for key in keys] == [None] * 3
+    assert chiller.snapshot.polled_at == now - 600.0
+    assert chiller.maximum_age("water_temp") < 60.0, "one stall is not the pace of the device"
+
+
 def test_stale_samples_are_not_decided_upon_but_read_again(site: Site) -> None:
     chiller = manual(site)
     site.clock.advance(chiller.maximum_age("run_state") + 1.0)
@@ -363,7 +385,7 @@ def test_no_command_waits_for_long_for_a_disk_that_hangs(site: Site, monkeypatch
         pass
     chiller.finish()
     assert site.info()["running"] is True
-    wait_for(lambda: chiller._keeper.troubled, "too long")
+    wait_for(lambda: chiller._kept.alarms(), "too long")
     chiller.finish()
     assert "state_not_saved" in site.alarms.active()
     gate.set()
@@ -638,7 +660,7 @@ def test_a_refused_start_is_not_a_refused_set_point(site: Site) -> None:
 
 def test_test_mode_is_left_alone(site: Site) -> None:
     chiller = site.start()
-    chiller._take({"run_state": RunState.TEST})
+    chiller._take({"run_state": RunState.TEST}, site.clock.steady)
     with pytest.raises(CommandError) as failed:
         chiller.set_setpoint(12.0)
     assert failed.value.code != Code.SUCCEEDED

@@ -10,13 +10,15 @@ decided last, and raises an alarm. The set point has a room of its own, `setpoin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from rockit.chiller import setpoint
+from rockit.chiller.memory import Memory, Request
 from rockit.chiller.model import AIR, ChillerMode, RunState
 from rockit.chiller.setpoint import ATTEMPTS, INPUT_DELAY, LASTED, RETRY_AFTER, within
-from rockit.common.alarms import Condition, Priority
+from rockit.common.conditions import Condition, Priority
 
 TRIP_PAUSE = 60.0
 """After a device alarm has gone the chiller stays in standby for so long, s."""
@@ -66,78 +68,6 @@ class Inputs:
     dome_temp: float | None = None
     dome_expected: bool = False
     humidity: float | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """What people asked for. It survives a restart. `enabled` and `setpoint` None: nobody asked, leave as found."""
-
-    mode: ChillerMode = ChillerMode.AUTOMATIC
-    enabled: bool | None = None
-    setpoint: float | None = None
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a decision needs of earlier ones. It survives a restart; fields that end in `_at` are times."""
-
-    demand: bool | None = None
-    """What the power channels asked for last."""
-    demand_on_at: float | None = None
-    antifreeze: bool = False
-    air: float | None = None
-    air_at: float | None = None
-    found: bool | None = None
-    """Whether it shall run where nobody asks: as it was first seen, or asked for last, or changed at its own panel."""
-    pressed: bool = False
-    """Whether that was somebody at its panel."""
-    found_at: float | None = None
-    running: bool | None = None
-    switched_at: float | None = None
-    goal: bool | None = None
-    attempts: int = 0
-    tried_at: float | None = None
-    tripped: bool = False
-    standby_sent: bool = False
-    standby_at: float | None = None
-    faults_asked_at: float | None = None
-    faults_read: bool = False
-    faults: tuple[str, ...] = ()
-    trips: int = 0
-    tripped_at: float | None = None
-    setpoint: setpoint.Memory = field(default_factory=setpoint.Memory)
-
-    def shifted(self, by: float, latest: float) -> Memory:
-        """The same with every time moved by `by` s and none later than `latest`: how times survive a restart.
-
-        A clock that was set back makes a time lie ahead; it then counts as `latest`, so that no protection ends early.
-        """
-
-        def move(memory: object) -> dict[str, float]:
-            times = {f.name: getattr(memory, f.name) for f in fields(memory) if f.name.endswith("_at")}  # type: ignore[arg-type]
-            return {name: min(time + by, latest) for name, time in times.items() if time is not None}
-
-        return replace(self, **move(self), setpoint=replace(self.setpoint, **move(self.setpoint)))  # type: ignore[arg-type]
-
-    def forgiven(self) -> Memory:
-        """After an operator ordered a start, a stop or a mode: tries and trips count from zero again."""
-        return replace(self, attempts=0, tried_at=None, trips=0, tripped_at=None)
-
-    def set_point_forgiven(self) -> Memory:
-        """After an operator ordered a set point. A script that does so every minute must not end a lockout."""
-        return replace(self, setpoint=self.setpoint.forgiven())
-
-    def acknowledged(self, alarm: str) -> Memory:
-        """After an operator acknowledged that alarm: what was given up with it is tried again, and nothing else."""
-        if alarm in ("start_failed", "stop_failed"):
-            return replace(self, attempts=0, tried_at=None)
-        if alarm == "too_many_device_alarms":
-            return self.forgiven()
-        if alarm == "setpoint_failed":
-            return self.set_point_forgiven()
-        if alarm == "device_alarm" and not self.tripped:
-            return replace(self, faults=())
-        return self
 
 
 @dataclass(frozen=True)
@@ -215,6 +145,15 @@ def forbids_to_leave_running(request: Request, inputs: Inputs, memory: Memory, n
     if nobody_asks and memory.pressed and memory.found is False:
         return "it was stopped at its panel"
     return None
+
+
+def told_by_the_device(decision: Decision, warnings: Collection[str]) -> dict[str, Condition]:
+    """What the device has a name for, one alarm each, so that one can be shelved and the others still be heard."""
+    told = {name: Condition(f"the chiller warns of {name}", Priority.MEDIUM) for name in warnings}
+    if "device_alarm" in decision.alarms:
+        for name in decision.memory.faults:
+            told[name] = Condition(f"the chiller reported {name}", Priority.HIGH, latched=True)
+    return {re.sub("[^a-z0-9]+", "_", name.lower()): condition for name, condition in told.items()}
 
 
 def _observe(reading: Reading, memory: Memory, now: float) -> Memory:

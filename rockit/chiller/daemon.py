@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 from rockit.chiller import drivers, simulators
 from rockit.chiller.config import KIND, ChillerConfig
 from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.kept import Saved
 from rockit.chiller.service import ChillerService
-from rockit.chiller.unit import ChillerUnit, Saved
+from rockit.chiller.unit import ChillerUnit
 from rockit.common import daemon
 from rockit.common.device import Alarms
 from rockit.common.poll import Poller

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from rockit.chiller.dewpoint import dew_point
 from rockit.chiller.model import HUMIDITY
-from rockit.common.alarms import Condition, Priority
+from rockit.common.conditions import Condition, Priority
 
 WRITE_GAP = 60.0
 """Least time between two writes of a moving set point where the driver wants no more, s."""

@@ -7,29 +7,30 @@ change `request` under a lock that is never held during I/O. What must survive g
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rockit.chiller import control
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.drivers import ChillerDriver
 from rockit.chiller.inputs import ChillerInputs
+from rockit.chiller.kept import KeptState, Saved
+from rockit.chiller.memory import Request
 from rockit.chiller.model import MEASUREMENTS, ChillerMode, Values
 from rockit.chiller.setpoint import ATTEMPTS
-from rockit.common.alarms import Condition, Priority
+from rockit.common.conditions import Condition, Priority
 from rockit.common.device import SAVING, Alarms
 from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
 from rockit.common.quality import Samples, utc_now
-from rockit.common.state import Keeper, StateFile
+from rockit.common.state import StateFile
 from rockit.common.transport import LineError, NoAnswer, PortLost, Stopped
 from rockit.common.transport.line import Line
 
@@ -41,22 +42,6 @@ MOMENT = 0.5
 ROUNDS = 4
 """Decisions in one poll: standby, its consequences, and the set point; whatever is left waits for the next."""
 SWITCH, SET_POINT = "switch", "set point"
-LOST = Condition(
-    "mode and request could not be read at the start; the mode is automatic, see the log", Priority.HIGH, latched=True
-)
-NOT_SAVED = Condition(
-    "mode, request and timers cannot be saved and will be forgotten at a restart; see the log", Priority.HIGH
-)
-CLOCK_STEP = 1.0
-"""A change of the wall clock against the monotonic one that is worth a new state file, s."""
-
-
-@dataclass
-class Saved:
-    """What survives a restart. Times in `memory` are UTC seconds here, monotonic seconds everywhere else."""
-
-    request: control.Request = field(default_factory=control.Request)
-    memory: control.Memory = field(default_factory=control.Memory)
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,6 @@ class Snapshot:
     connected: bool = False
     polled_at: float | None = None
     polled: datetime | None = None
-    poll_took: float = 0.0
     samples: Samples = field(default_factory=Samples)
     identity: dict[str, str] = field(default_factory=dict)
     decision: control.Decision | None = None
@@ -90,31 +74,15 @@ class ChillerUnit:
         self._inputs = inputs
         self._alarms = alarms
         self._log = log
-        self._keeper = Keeper(
-            state, lambda problem: log.error(f"mode and request cannot be saved: {problem}; they are kept in memory")
-        )
+        self._kept = KeptState(state, log)
         self._lock = threading.Lock()
-        self._kept: tuple[control.Request, control.Memory] | None = None
-        self._kept_to_utc = 0.0
-        self._decided_for = control.Request()
+        self._decided_for = Request()
         self._refused: dict[str, str] = {}
         self.stops = 0
-        self._poll_began = 0.0
+        self._poll_began = self._asked = 0.0
+        self._took: tuple[float, ...] = ()
         self.counters: Counter[str] = Counter()
-        saved = state.load()
-        if state.problem:
-            log.error(f"{state.problem}; mode and request start from their defaults")
-            for lost in ({"state_lost": LOST}, {}):  # it was, and is no more: latched until somebody has seen it
-                alarms.update("start", lost)
-        saved = saved or Saved()
-        if not MEASUREMENTS["setpoint_temp"].plausible(saved.request.setpoint or 0.0):
-            log.error(f"the saved set point, {saved.request.setpoint:g} °C, cannot be; it is forgotten")
-            saved = replace(saved, request=replace(saved.request, setpoint=None))
-        low, high = config.setpoint_limits
-        if saved.request.setpoint is not None and not low <= saved.request.setpoint <= high:
-            log.warning(f"the saved set point, {saved.request.setpoint:g} °C, is outside the limits, which hold")
-        self.request = saved.request
-        self._memory = saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic())
+        self.request, self._memory = self._kept.load(config.setpoint_limits, alarms)
         self.snapshot = Snapshot()
 
     # What the query loop calls.
@@ -132,26 +100,26 @@ class ChillerUnit:
 
     def steps(self) -> Iterator[None]:
         """One poll of the device."""
-        self._poll_began = time.monotonic()
+        self._poll_began = asked = time.monotonic()
         for values in self._driver.poll():
-            self._take(values)
+            self._take(values, asked)
             if self.snapshot.polled_at is None and self._reading().run_state is not None:
                 self._alarms.update("poll", {})
                 self._publish()  # the first contact: a whole poll takes seconds
             yield
+            asked = time.monotonic()
 
     def finish(self) -> None:
         """A whole poll is in."""
-        self.snapshot = replace(self.snapshot, poll_took=time.monotonic() - self._poll_began)
+        self._took = (*self._took[-2:], time.monotonic() - self._poll_began)
         self._alarms.update("poll", {})
         decision = self._decide()
         self._publish()  # before it is acted upon: a write may take seconds, and what was read is true now
         self._carry_out(decision)
 
     def _publish(self) -> None:
-        self.snapshot = replace(
-            self.snapshot, connected=True, polled_at=time.monotonic(), polled=utc_now(), offline_because=""
-        )
+        polled = utc_now() - timedelta(seconds=time.monotonic() - self._asked)
+        self.snapshot = replace(self.snapshot, connected=True, polled_at=self._asked, polled=polled, offline_because="")
 
     def lost(self, reason: str) -> None:
         """No connection: what was measured is not known any more."""
@@ -187,7 +155,7 @@ class ChillerUnit:
         while True:
             try:
                 self._driver.write_running(run)
-                self._take(self._driver.read_state())
+                self._ask(self._driver.read_state)
             except Stopped:  # the line says so when the deadline is there
                 break
             except PortLost as error:
@@ -275,7 +243,7 @@ class ChillerUnit:
         if not self.snapshot.connected:
             raise CommandError(Code.DEVICE_OFFLINE, f"{otherwise()}: {self.snapshot.offline_because}")
         try:
-            self._take(read())
+            self._ask(read)
         except (LineError, ProtocolError) as error:
             raise CommandError(Code.DEVICE_OFFLINE, f"{otherwise()}: {error}") from None
 
@@ -301,12 +269,19 @@ class ChillerUnit:
 
     def saved(self, within: float) -> bool:
         """Whether mode, request and timers are on the disk; waits `within` s for that."""
-        return self._keeper.saved(within)
+        return self._kept.saved(within)
 
     # Inside.
 
-    def _take(self, values: Values) -> None:
-        """Believe what was read, but for numbers that no chiller can mean: those make their key unknown."""
+    def _ask(self, read: Callable[[], Values]) -> None:
+        asked = time.monotonic()
+        self._take(read(), asked)
+
+    def _take(self, values: Values, asked: float) -> None:
+        """Believe what was read, but for numbers that no chiller can mean: those make their key unknown.
+
+        A value is as old as its question: the answer may have waited, in the port of a machine that stalled.
+        """
         broken = [
             key
             for key, value in values.items()
@@ -314,7 +289,8 @@ class ChillerUnit:
         ]
         self.counters["implausible"] += len(broken)
         believed = {**values, **dict.fromkeys(broken)}
-        self.snapshot = replace(self.snapshot, samples=self.snapshot.samples.merged(believed, time.monotonic()))
+        self.snapshot = replace(self.snapshot, samples=self.snapshot.samples.merged(believed, asked))
+        self._asked = asked
 
     def _reading(self) -> control.Reading:
         """What the device said, as far as it is still true."""
@@ -326,8 +302,12 @@ class ChillerUnit:
         return control.Reading(value("run_state"), value("setpoint_temp"), value("ambient_temp"), value("device_alarm"))
 
     def maximum_age(self, key: str) -> float:
-        """How old a value may be and still count, s: three polls, and as many more as the driver takes turns for."""
-        age = 3 * max(self._config.query_delay, self.snapshot.poll_took) + self._line.settings.timeout
+        """How old a value may be and still count, s: three polls, and as many more as the driver takes turns for.
+
+        A slow device makes a poll longer than configured; a machine that stalled once does not.
+        """
+        poll = max(self._config.query_delay, min(self._took, default=0.0))
+        age = 3 * poll + self._line.settings.timeout
         slow = self._driver.slow_measures
         return age * (len(slow) + 1) if key in slow else age
 
@@ -363,20 +343,12 @@ class ChillerUnit:
             held = self._alarms.standing(control.OF_THE_DEVICE)
             decision = replace(decision, alarms={**held, **decision.alarms})
         else:
-            self._alarms.update("driver", self._told_by_the_device(decision))
+            warnings = self.snapshot.samples.fresh("warnings", now, self.maximum_age("warnings")) or ()
+            self._alarms.update("driver", control.told_by_the_device(decision, warnings))
         self._alarms.update("control", decision.alarms)
-        self._alarms.update("state", {"state_not_saved": NOT_SAVED} if self._keeper.troubled else {})
+        self._alarms.update("state", self._kept.alarms())
         self.snapshot = replace(self.snapshot, decision=decision)
         return decision
-
-    def _told_by_the_device(self, decision: control.Decision) -> dict[str, Condition]:
-        """What the device has a name for, one alarm each, so that one can be shelved and the others still be heard."""
-        warnings = self.snapshot.samples.fresh("warnings", time.monotonic(), self.maximum_age("warnings")) or ()
-        told = {name: Condition(f"the chiller warns of {name}", Priority.MEDIUM) for name in warnings}
-        if "device_alarm" in decision.alarms:
-            for name in decision.memory.faults:
-                told[name] = Condition(f"the chiller reported {name}", Priority.HIGH, latched=True)
-        return {re.sub("[^a-z0-9]+", "_", name.lower()): condition for name, condition in told.items()}
 
     def _act(self, decision: control.Decision) -> bool:
         """Carry out one thing; False when there was none."""
@@ -429,7 +401,7 @@ class ChillerUnit:
         except Refused:
             raise
         except (LineError, ProtocolError):
-            self._take(dict.fromkeys(keys))
+            self._take(dict.fromkeys(keys), time.monotonic())
             raise
 
     def _read_back(self, read: Callable[[], Values], done: Callable[[], bool]) -> None:
@@ -437,7 +409,7 @@ class ChillerUnit:
         for look in range(READ_BACKS):
             if look:
                 self._line.rest(READ_BACK_PAUSE)
-            self._take(read())
+            self._ask(read)
             if done():
                 return
 
@@ -450,25 +422,5 @@ class ChillerUnit:
         return device is not None and wanted is not None and abs(device - wanted) < self._tolerance
 
     def _save(self) -> None:
-        """Keep what must survive. The caller holds the lock; a disk that fails or hangs stops no chiller."""
-        to_utc = time.time() - time.monotonic()
-        worth = (self.request, _rounded(self._memory))
-        # A clock that was stepped makes the times in the file wrong: after a restart a protection would end early.
-        if worth == self._kept and abs(to_utc - self._kept_to_utc) < CLOCK_STEP and not self._keeper.failing:
-            return
-        self._kept, self._kept_to_utc = worth, to_utc
-        self._keeper.put(Saved(self.request, self._memory.shifted(to_utc, latest=float("inf"))))
-
-
-def _rounded(memory: control.Memory) -> control.Memory:
-    """Whole minutes for times that move with every poll, so that a quiet chiller writes to its disk once a minute."""
-
-    def minute(time: float | None) -> float | None:
-        return None if time is None else time // 60
-
-    point = memory.setpoint
-    return replace(
-        memory, demand_on_at=minute(memory.demand_on_at), tripped_at=minute(memory.tripped_at),
-        air=None, air_at=minute(memory.air_at),
-        setpoint=replace(point, ramp_at=minute(point.ramp_at), floor_at=minute(point.floor_at)),
-    )  # fmt: skip
+        """Keep what must survive. The caller holds the lock; never waits."""
+        self._kept.save(self.request, self._memory)

@@ -20,6 +20,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from rockit.common.conditions import Condition, Priority
+
 LONGEST_SHELF = 30 * 86400  # s; what must be silent for longer is no alarm but a wrong limit
 REMEMBERED_FOR = 7 * 86400  # s that an alarm which is over keeps its count of activations
 MOST_REMEMBERED = 200  # alarms that are over; the oldest leave first
@@ -30,52 +32,6 @@ _MOST_NAME = 100
 
 Event = Literal["raised", "gone", "gone latched", "acknowledged"]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class Priority(StrEnum):
-    """How soon somebody must act. Compares by severity: `Priority.LOW < Priority.CRITICAL`."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-    @property
-    def rank(self) -> int:
-        """0 for low to 3 for critical."""
-        return list(Priority).index(self)
-
-    # str brings all four, in alphabetical order, so that each has to be replaced.
-    def __lt__(self, other: str) -> bool:
-        return self.rank < Priority(other).rank
-
-    def __le__(self, other: str) -> bool:
-        return self.rank <= Priority(other).rank
-
-    def __gt__(self, other: str) -> bool:
-        return self.rank > Priority(other).rank
-
-    def __ge__(self, other: str) -> bool:
-        return self.rank >= Priority(other).rank
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What a driver or the control says is the case now.
-
-    `latched`: the alarm stays until it is acknowledged, also after it has gone. `delay`: s that the condition must
-    last before it is an alarm. `logged` is False where the cause writes its own log line already.
-    """
-
-    text: str
-    priority: Priority = Priority.MEDIUM
-    latched: bool = False
-    delay: float = 0
-    logged: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.delay >= 0:
-            raise ValueError(f"the delay of an alarm must be 0 s or more, not {self.delay}")
 
 
 class AlarmState(StrEnum):

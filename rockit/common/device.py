@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rockit.common import VERSION
-from rockit.common.alarms import AlarmBook, AlarmBookState, Condition
+from rockit.common.alarms import AlarmBook, AlarmBookState
+from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.quality import Measurement, utc_now, utc_text

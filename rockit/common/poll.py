@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from rockit.common.alarms import Condition, Priority
+from rockit.common.conditions import Condition, Priority
 from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError
 from rockit.common.log import Log
