@@ -18,7 +18,7 @@ def decoded(decoder: Decoder[Any], data: bytes, cuts: Iterable[int] = (), *, hol
     out: list[Any] = []
     for start, end in pairwise([0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]):
         out += decoder.feed(data[start:end])
-        assert holds is None or len(decoder._buffer) <= holds  # type: ignore[attr-defined]
+        assert holds is None or len(decoder._buffer) <= holds
     return out + decoder.flush()
 
 

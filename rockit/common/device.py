@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -94,7 +95,7 @@ class Alarms:
             self._keeper.put(self._book.to_state())
 
 
-class DeviceService:
+class DeviceService(ABC):
     """Base of a device daemon's remote object. Reads never touch the port and never wait for who does."""
 
     kind = ""
@@ -113,13 +114,13 @@ class DeviceService:
 
     # What a device adds.
 
+    @abstractmethod
     def readings(self) -> tuple[datetime | None, Mapping[str, Any]]:
         """When the device was read last, and the value of each measured key, None where it is not known now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def maximum_age(self, key: str) -> float:
         """How old a value of that key may be and still count, s."""
-        raise NotImplementedError
 
     def limits(self, key: str) -> tuple[float, float]:
         """What that key can be."""
@@ -129,6 +130,7 @@ class DeviceService:
         """What the device adds to `describe()`: driver, identity, port."""
         return {}
 
+    @abstractmethod
     def acknowledged(self, name: str) -> None:
         """Called after an operator acknowledged an alarm, for what follows from it."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -130,7 +131,7 @@ class Keeper(Generic[T]):
         self._file = file
         self._failed = failed
         self._changed = threading.Condition()
-        self._newest: T | None = None
+        self._newest: deque[T] = deque(maxlen=1)
         self._given = self._written = 0
         self._thread: threading.Thread | None = None
         self._waiting_since: float | None = None
@@ -139,7 +140,7 @@ class Keeper(Generic[T]):
     def put(self, value: T) -> None:
         """Save this instead of what was given before. `value` must not be changed any more. Never waits."""
         with self._changed:
-            self._newest = value
+            self._newest.append(value)
             if self._waiting_since is None:
                 self._waiting_since = time.monotonic()
             self._given += 1
@@ -165,10 +166,10 @@ class Keeper(Generic[T]):
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._written < self._given)
-                value, number = self._newest, self._given
+                value, number = self._newest[-1], self._given
             problem = ""
             try:
-                self._file.save(value)  # type: ignore[arg-type] # there is one, or nobody would have woken us
+                self._file.save(value)
             except Exception as error:  # noqa: BLE001 - the thread must not end, whatever a value or a disk does
                 problem = str(error) or repr(error)
             told, self.failing = self.failing, bool(problem)
