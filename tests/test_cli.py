@@ -245,12 +245,24 @@ def test_the_environment_counts_more_than_c_and_says_so(plant: Site) -> None:
     [
         ("{", "not valid JSON at line 1"),
         ("[]", "must hold one JSON object"),
-        ('{"daemon": "localhost_test"}', "2 problems"),
+        ('{"log_name": "x"}', "daemon: required"),
+        ('{"daemon": "localhost_tset"}', "did you mean localhost_test"),
+        ('{"daemon": 7}', "daemon: "),
     ],
 )
 def test_code_78_for_a_bad_config(site: Site, text: str, told: str) -> None:
     site.config.write_text(text)
     assert told in failed(site, 78, "status")
+
+
+def test_a_config_that_is_being_edited_locks_nobody_out(plant: Site) -> None:
+    whole = plant.config.read_text()
+    try:
+        for typing in ('"query_delya": 7, ', '"query_delay": 7, "query_delay": "x", "serial_port": 3, '):
+            plant.config.write_text("{" + typing + whole[1:])
+            assert plant.chiller("json").returncode == 0
+    finally:
+        plant.config.write_text(whole)
 
 
 def test_code_78_for_a_missing_registry(site: Site) -> None:

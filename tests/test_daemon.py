@@ -191,6 +191,22 @@ def test_the_device_is_left_in_the_configured_state(
     assert len(said(daemon, "left the chiller in")) == (safe_state in ("run", "standby"))
 
 
+def test_a_plug_that_was_pulled_between_two_polls_disturbs_no_end(site: Site) -> None:
+    """A tty that has hung up refuses to drop its output, with an error that is no OSError."""
+    site.write_config(query_delay=3600)
+    site.simulator()
+    daemon = site.chillerd()
+    site.fault("unplug on")
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: said(daemon, "does not exist"), "the new start, which misses its port")
+    site.fault("unplug off")
+    wait_for(lambda: site.status()["connected"], "the chiller")
+    site.fault("unplug on")
+    daemon.signal()
+    assert daemon.wait() == 0
+    assert not said(daemon, "Traceback"), daemon.lines()
+
+
 def test_a_safe_state_that_cannot_be_reached_is_said(site: Site) -> None:
     site.write_config(safe_state="standby", serial_timeout=30)
     site.simulator("--set", "running=1")

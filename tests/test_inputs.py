@@ -254,6 +254,16 @@ def test_one_missed_fetch_takes_no_value_away(bench: Bench) -> None:
         assert inputs.now(now + age).dome_temp == believed, f"after {age} s"
 
 
+def test_a_measurement_that_stands_still_takes_the_older_ones_with_it(bench: Bench) -> None:
+    dome = Daemon(internal_temp=4.5, internal_temp_valid=True)
+    bench.serve("dome", dome)
+    inputs = bench.dome(query_delay=30)  # long enough that only the date could take the value away
+    wait_for(lambda: temperature(inputs) == 4.5, "the temperature")
+    dome.values["date"] = date(3600.0)
+    inputs._air._once()
+    assert temperature(inputs) is None
+
+
 def test_a_daemon_that_hangs_does_not_hold_up_the_control_loop(bench: Bench) -> None:
     gate = threading.Event()
     dome = Daemon(internal_temp=4.5, internal_temp_valid=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import wait_for
 
+from rockit.common import poll
 from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError, Refused
@@ -30,6 +31,7 @@ class Task:
         self.in_step = threading.Event()
         self.hold: threading.Event | None = None
         self.connects = 0
+        self.connects_then: list[int] = []
 
     def _at(self, place: str) -> None:
         error = self.once.pop(place, None) or self.trouble.get(place)
@@ -42,7 +44,7 @@ class Task:
         return "device"
 
     def disconnect(self) -> None:
-        return
+        self._at("disconnect")
 
     def steps(self) -> Iterator[None]:
         for number in range(3):
@@ -58,6 +60,7 @@ class Task:
 
     def lost(self, reason: str) -> None:
         self.reasons.append(reason)
+        self.connects_then.append(self.connects)
         self._at("lost")
 
     def shutdown(self, deadline: float) -> None:
@@ -102,6 +105,27 @@ def test_a_single_missing_answer_costs_a_fresh_start_and_no_outage(parts) -> Non
     assert poller.counters["polls_failed"] == 2
 
 
+def test_a_device_that_connects_and_does_not_answer_has_no_second_chance_each_time(parts) -> None:
+    task, poller, *_ = parts
+    task.trouble["step 0"] = NoAnswer("no answer within 1 s")
+    poller.start()
+    wait_for(lambda: len(task.reasons) >= 2, "two failed attempts")
+    assert task.connects_then[:2] == [1, 2]
+
+
+def test_each_poll_is_judged_once(parts) -> None:
+    task, poller, *_ = parts
+    running(poller, task)
+    for place in ("finish", "step 1"):
+        task.once[place] = NoAnswer("no answer within 1 s")
+        polls = task.polls
+        wait_for(lambda polls=polls: not task.once and task.polls > polls, "the glitch and the next poll")
+    poller._stop.set()
+    poller.thread.join(30)
+    assert len(poller._outcomes) == poller.counters["polls"]
+    assert poller._outcomes.count(False) == 2
+
+
 def test_a_fault_is_said_once_when_it_begins_and_once_when_it_ends(parts) -> None:
     task, poller, log, *_ = parts
     running(poller, task)
@@ -116,7 +140,7 @@ def test_a_fault_is_said_once_when_it_begins_and_once_when_it_ends(parts) -> Non
     assert "failed attempts" in log.lines[-1]
 
 
-@pytest.mark.parametrize("place", ["connect", "step 0", "step 2", "finish", "lost"])
+@pytest.mark.parametrize("place", ["connect", "step 0", "step 2", "finish", "lost", "disconnect"])
 @pytest.mark.parametrize(
     "error", [ProtocolError("nonsense"), PortLost("gone"), OSError(5, "I/O"), RuntimeError("a bug"), ValueError()]
 )
@@ -124,7 +148,7 @@ def test_no_error_anywhere_ends_the_loop(parts, place: str, error: Exception) ->
     task, poller, _log, *_ = parts
     running(poller, task)
     task.trouble[place] = error
-    if place in ("connect", "lost"):
+    if place in ("connect", "lost", "disconnect"):
         task.trouble["step 0"] = PortLost("gone")
     wait_for(lambda: task.reasons, "the loss")
     task.trouble.clear()
@@ -201,6 +225,16 @@ def test_a_command_that_waited_in_vain_never_runs(parts) -> None:
     task.hold.set()
     polls = task.polls
     wait_for(lambda: task.polls > polls + 1, "polls afterwards")
+    assert ran == []
+
+
+def test_a_command_that_is_found_too_late_is_not_run() -> None:
+    """After a stall of the whole process the loop may be quicker than the caller who waits no longer."""
+    ran: list[bool] = []
+    job = poll.Job(lambda: ran.append(True) or "done", -1.0)
+    job.execute(Recorder())
+    assert job.done.is_set()
+    assert isinstance(job.error, poll.NotBegun)
     assert ran == []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import Pyro5.client
 import pytest
 from Pyro5.callcontext import current_context
-from served import OBJECT, Plant, Served, daemon_at, in_threads, serving
+from served import OBJECT, Plant, Served, daemon_at, in_threads, invoke, serving
 
 from rockit.common.errors import Code, CommandError, StartError, Unreachable
 from rockit.common.remote import server as server_module
@@ -50,6 +50,21 @@ def answering(reply: bytes) -> Iterator[int]:
 
 
 # Values and calls
+
+
+def test_a_command_whose_caller_has_gone_is_not_carried_out() -> None:
+    """As after a stall of the daemon: the caller was told that it is not known whether it was done, and has left."""
+    plant = Plant()
+    with serving(plant, workers=1) as served:
+        busy, leaver = served.raw(), served.raw()
+        busy.send(invoke("hold"))
+        assert plant.entered.acquire(timeout=30)
+        leaver.send(invoke("set_switch", True))
+        leaver.sock.close()
+        plant.gate.set()
+        with served.client() as client:
+            assert client.call("echo", 1) == 1, "behind it in the queue of the only worker"
+        assert plant.switched == []
 
 
 @pytest.mark.parametrize(

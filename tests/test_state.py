@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rockit.common.state import StateFile
+from rockit.common.state import KEPT, StateFile
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -167,6 +167,13 @@ def test_a_file_of_something_else_is_kept_and_reported(tmp_path: Path, content: 
     assert "none of its keys is ours" in str(state.problem)
     (aside,) = tmp_path.glob("valve.json.corrupt-*")
     assert aside.read_text() == content
+
+
+def test_files_that_were_set_aside_do_not_fill_the_disk(tmp_path: Path) -> None:
+    for _ in range(KEPT + 5):
+        (tmp_path / "state.json").write_bytes(b"{")
+        assert StateFile(tmp_path / "state.json", Valve).load() is None
+    assert len(strays(tmp_path)) <= KEPT + 1
 
 
 def test_a_file_of_a_newer_version_loads(tmp_path: Path) -> None:

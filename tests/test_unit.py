@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,22 @@ import pytest
 from conftest import PATIENCE, wait_for
 
 from rockit.chiller import drivers, kept, unit
+from rockit.chiller import service as services
 from rockit.chiller.config import ChillerConfig
 from rockit.chiller.control import ATTEMPTS, FAULTS_AGAIN, RETRY_AFTER, TRIP_PAUSE
 from rockit.chiller.drivers.thermotek import T257P
 from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.kept import Saved
 from rockit.chiller.model import ChillerMode, RunState
+from rockit.chiller.service import ChillerService
 from rockit.chiller.simulators import register_all
 from rockit.chiller.unit import ChillerUnit
 from rockit.common import device, state
 from rockit.common.device import Alarms, plain_text
 from rockit.common.errors import Code, CommandError
+from rockit.common.framing import Refused
 from rockit.common.log import Log
+from rockit.common.poll import Poller
 from rockit.common.state import StateFile
 from rockit.common.transport import PortLost, protocol_sim
 from rockit.common.transport.line import Line
@@ -414,6 +419,163 @@ def test_a_start_that_was_asked_for_before_a_stop_is_not_made_after_it(site: Sit
         chiller.set_enabled(True, stops)
     assert refused.value.code == Code.BLOCKED
     assert site.info()["running"] is False
+
+
+@pytest.mark.parametrize("moment", ["read_state", "write_running"])
+def test_a_stop_in_the_middle_of_a_start_counts_more(site: Site, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    chiller = manual(site)
+    exchange, stopped = getattr(chiller._driver, moment), []
+
+    def then_stop(*arguments: Any) -> Any:
+        answer = exchange(*arguments)
+        if not stopped:
+            stopped.append(chiller.noted_stop())
+        return answer
+
+    monkeypatch.setattr(chiller._driver, moment, then_stop)
+    with pytest.raises(CommandError, match="a stop meanwhile") as refused:
+        chiller.set_enabled(True, chiller.stops)
+    assert refused.value.code == Code.BLOCKED
+    site.poll(10.0)
+    assert (chiller.request.enabled, site.info()["running"]) == (False, False)
+    assert site.info()["run_writes"] == (0 if moment == "read_state" else 2)
+
+
+def test_a_stop_that_comes_between_the_decision_and_the_act_is_seen(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chiller = manual(site)
+    decide, stopped = chiller._decide, []
+
+    def then_stop() -> Any:
+        decision = decide()
+        if decision.switch and not stopped:
+            stopped.append(chiller.noted_stop())
+        return decision
+
+    monkeypatch.setattr(chiller, "_decide", then_stop)
+    with pytest.raises(CommandError, match="a stop meanwhile"):
+        chiller.set_enabled(True)
+    assert site.info()["run_writes"] == 0
+
+
+def test_a_change_of_the_mode_in_the_middle_of_a_start_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site)
+    look = chiller._driver.read_state
+
+    def then_automatic() -> Any:
+        chiller.set_mode(ChillerMode.AUTOMATIC)
+        return look()
+
+    monkeypatch.setattr(chiller._driver, "read_state", then_automatic)
+    with pytest.raises(CommandError) as refused:
+        chiller.set_enabled(True)
+    assert refused.value.code == Code.NOT_MANUAL
+    assert site.info()["run_writes"] == 0
+
+
+@pytest.fixture
+def service(site: Site, monkeypatch: pytest.MonkeyPatch) -> ChillerService:
+    """What other threads talk to, on a unit in manual mode; its query loop has not begun."""
+    monkeypatch.setattr(services, "time", site.clock)
+    chiller = manual(site)
+    log, driver = site.log, chiller._driver
+    poller = Poller(chiller, "chiller", 10.0, threading.Event(), log, lambda: None)
+    return ChillerService(chiller._config, "test", chiller, driver, chiller._inputs, poller, site.alarms, dict, log)
+
+
+def test_a_loop_that_hangs_makes_old_values_unknown(site: Site, service: ChillerService) -> None:
+    assert service.report_status()["connected"] is True
+    site.clock.advance(site.unit.maximum_age("run_state") + 0.1)
+    status = service.report_status()
+    assert (status["connected"], status["status_label"]) == (False, "OFFLINE")
+    assert "water_temp" not in status
+    assert service.last_measurement()["water_temp_valid"] is False
+
+
+def test_a_stop_while_another_command_runs_is_noted(site: Site, service: ChillerService) -> None:
+    with service._poller._command:
+        assert service.set_enabled(True) == Code.BLOCKED
+        assert site.unit.request.enabled is not True
+        assert service.set_enabled(False) == Code.BLOCKED
+    assert site.unit.request.enabled is False
+    assert site.unit.stops == 1
+
+
+def test_a_start_waits_a_moment_for_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that is not remembered could be followed by another too soon, after a crash."""
+    chiller = manual(site)
+    order: list[str] = []
+    saved, write = chiller.saved, chiller._driver.write_running
+    monkeypatch.setattr(chiller, "saved", lambda within: order.append("saved") or saved(within))
+    monkeypatch.setattr(chiller._driver, "write_running", lambda run: order.append("start") or write(run))
+    chiller.set_enabled(True)
+    assert order[:2] == ["saved", "start"]
+
+
+@pytest.mark.parametrize("order", ["set_enabled", "set_setpoint"])
+def test_a_refused_read_back_is_no_refused_order(site: Site, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    chiller = manual(site)
+    name = "read_state" if order == "set_enabled" else "read_setpoint"
+    read, asked = getattr(chiller._driver, name), []
+
+    def second_is_refused() -> Any:
+        asked.append(name)
+        if len(asked) == 2:
+            raise Refused("23", "abnormal")
+        return read()
+
+    monkeypatch.setattr(chiller._driver, name, second_is_refused)
+    with pytest.raises(CommandError, match="whether the chiller followed is not known") as told:
+        getattr(chiller, order)({"set_enabled": True, "set_setpoint": 12.0}[order])
+    assert told.value.code == Code.DEVICE_OFFLINE
+    key = "run_state" if order == "set_enabled" else "setpoint_temp"
+    assert chiller.snapshot.samples.fresh(key, site.clock.steady, 1.0) is None, "and not the value before"
+    site.poll(10.0)
+    assert (site.info()["running"], site.info()["setpoint"]) in ((True, 20.0), (False, 12.0))
+
+
+def test_a_restart_does_not_freeze_the_air_before_anybody_was_asked(site: Site) -> None:
+    """The chiller has no sensor of its own, the dome's daemon has not answered yet, and yesterday was warm."""
+    site.url = "sim://lauda?latency=0"
+    keys = {"driver": "lauda", "temperature_daemon": "localhost_test2", "temperature_value_key": "t"}
+    chiller = site.start(**keys)
+    chiller._memory = replace(chiller._memory, air=25.0, air_at=site.clock.steady)
+    site.poll(1.0)
+    site.clock.advance(6 * 3600.0)
+    chiller = site.start()
+    assert site.info()["running"] is False
+    site.poll(5.0)
+    assert site.info()["running"] is False, chiller.snapshot.decision
+    site.poll(30.0)
+    assert site.info()["running"] is True, "nobody tells it: it has fallen to -5 °C, as far as one can know"
+
+
+def test_the_alarm_of_another_chiller_does_not_bind_this_one(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    chiller = manual(site, antifreeze_enable_limit=None, antifreeze_disable_limit=None)
+    chiller.set_enabled(True)
+    site.tell("fault alarm 000100")
+    site.poll(10.0, times=3)
+    assert chiller._memory.tripped
+    site.url = "sim://rte?latency=0"
+    chiller = site.start(driver="neslab-rte")
+    assert "what was known of the thermotek-t257p is forgotten; this is a neslab-rte" in capfd.readouterr().out
+    assert "read back" in chiller.set_enabled(True)
+
+
+def test_values_that_take_turns_may_be_as_many_polls_old(site: Site) -> None:
+    chiller = site.start()
+    slow = chiller._driver.slow_measures
+    site.poll(10.0, times=len(slow))
+
+    def known(*keys: str) -> list[bool]:
+        now = site.clock.steady
+        return [chiller.snapshot.samples.fresh(key, now, chiller.maximum_age(key)) is not None for key in keys]
+
+    site.clock.advance(35.0)
+    assert known("water_temp", *slow) == [False] + [True] * len(slow)
+    site.clock.advance(90.0)
+    assert known(*slow) == [False] * len(slow)
 
 
 @pytest.mark.parametrize("trouble", [None, "alarm", "gone alarm", "disabled"])

@@ -28,9 +28,7 @@ def group(context: click.Context, config: str | None) -> None:
     The daemon is found by the config that CHILLERD_CONFIG_PATH names, else by -c, else by the only one in
     /etc/chillerd.
     """
-    from rockit.chiller.config import KIND, ChillerConfig
-
-    context.obj = Target(KIND, ChillerConfig, config)
+    context.obj = Target("chillerd", config)
 
 
 def shown(data: dict[str, Any]) -> list[str]:

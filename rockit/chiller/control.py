@@ -241,7 +241,7 @@ def _antifreeze(
         )  # fmt: skip
     value, source = (dome, "dome") if dome is not None else (ambient, "chiller ambient")
     if value is not None:
-        memory = replace(memory, air=value, air_at=now)
+        memory = replace(memory, air=value, air_at=now, air_missing_at=None)
     elif reading.run_state is None:  # a chiller that is offline has its own alarm
         return memory, "antifreeze: held, the chiller is offline and no temperature is known"
     elif memory.air is None or memory.air_at is None:
@@ -258,6 +258,10 @@ def _antifreeze(
             f"no temperature for antifreeze; the last one, {memory.air:.1f} °C, is taken to fall by {AIR_FALLS:g} K/h",
             Priority.HIGH, delay=INPUT_DELAY,
         )  # fmt: skip
+        since = memory.air_missing_at if memory.air_missing_at is not None else now
+        memory = replace(memory, air_missing_at=since)
+        if now - since < INPUT_DELAY:  # whoever has just started has not been told yet
+            return memory, "antifreeze: held, no temperature is known at the moment"
     limit = limits.antifreeze_disable if memory.antifreeze else limits.antifreeze_enable
     active = value <= limit if memory.antifreeze else value < limit
     if source == "assumed":  # only a temperature that is known ends it

@@ -29,13 +29,16 @@ class Saved:
 
     request: Request = field(default_factory=Request)
     memory: Memory = field(default_factory=Memory)
+    driver: str = ""
 
 
 class KeptState:
     """The state file of one chiller."""
 
-    def __init__(self, file: StateFile[Saved], log: Log) -> None:
+    def __init__(self, file: StateFile[Saved], driver: str, log: Log) -> None:
+        """`driver` is the family that the state is about: an alarm of another one would never end here."""
         self._file = file
+        self._driver = driver
         self._log = log
         self._keeper = Keeper(
             file, lambda problem: log.error(f"mode and request cannot be saved: {problem}; they are kept in memory")
@@ -57,7 +60,11 @@ class KeptState:
             request = replace(request, setpoint=None)
         if request.setpoint is not None and not low <= request.setpoint <= high:
             self._log.warning(f"the saved set point, {request.setpoint:g} °C, is outside the limits, which hold")
-        return request, saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic())
+        memory = saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic()).restarted()
+        if saved.driver not in ("", self._driver):
+            self._log.warning(f"what was known of the {saved.driver} is forgotten; this is a {self._driver}")
+            memory = memory.of_the_site()
+        return request, memory
 
     def save(self, request: Request, memory: Memory) -> None:
         """Never waits: a disk that fails or hangs stops no chiller."""
@@ -67,7 +74,7 @@ class KeptState:
         if worth == self._worth and abs(to_utc - self._to_utc) < CLOCK_STEP and not self._keeper.failing:
             return
         self._worth, self._to_utc = worth, to_utc
-        self._keeper.put(Saved(request, memory.shifted(to_utc, latest=float("inf"))))
+        self._keeper.put(Saved(request, memory.shifted(to_utc, latest=float("inf")), self._driver))
 
     def saved(self, within: float) -> bool:
         """Whether all that was given is on the disk; waits `within` s for that."""

@@ -28,6 +28,8 @@ class Memory:
     antifreeze: bool = False
     air: float | None = None
     air_at: float | None = None
+    air_missing_at: float | None = None
+    """Since when nobody tells the temperature of the air."""
     found: bool | None = None
     """Whether it shall run where nobody asks: as it was first seen, or asked for last, or changed at its own panel."""
     pressed: bool = False
@@ -59,6 +61,17 @@ class Memory:
             return {name: min(time + by, latest) for name, time in times.items() if time is not None}
 
         return replace(self, **move(self), setpoint=replace(self.setpoint, **move(self.setpoint)))  # type: ignore[arg-type]
+
+    def restarted(self) -> Memory:
+        """Whoever has just started has asked no other daemon yet: what was missing is missing from now on."""
+        return replace(self, air_missing_at=None, setpoint=replace(self.setpoint, missing_at=None))
+
+    def of_the_site(self) -> Memory:
+        """What stays true when another chiller takes this one's place."""
+        return Memory(
+            demand=self.demand, demand_on_at=self.demand_on_at,
+            antifreeze=self.antifreeze, air=self.air, air_at=self.air_at,
+        )  # fmt: skip
 
     def forgiven(self) -> Memory:
         """After an operator ordered a start, a stop or a mode: tries and trips count from zero again."""

@@ -92,17 +92,18 @@ class ChillerService(DeviceService):
         if not isinstance(enabled, bool):
             raise CommandError(Code.OUT_OF_RANGE, f"enabled must be True or False, not {enabled!r}")
         stops = self._unit.stops
-        try:
-            return self._kept(lambda: self._unit.set_enabled(enabled, stops))
-        except CommandError as error:
+
+        def noted(error: CommandError) -> CommandError:
+            """A stop that the loop has no time for is not forgotten."""
             waits = isinstance(error, NotBegun) or error.code == Code.BLOCKED
             if enabled or not waits or self._unit.request.mode is not ChillerMode.MANUAL:
-                raise
-            noted = self._unit.noted_stop()
-            self._unit.saved(SAVING)
+                return error
+            text = self._unit.noted_stop()
             if not isinstance(error, NotBegun):
-                noted = "another command is running; the stop is noted, and follows when that is done"
-            raise CommandError(error.code, noted) from None
+                text = "another command is running; the stop is noted, and follows when that is done"
+            return CommandError(error.code, text)
+
+        return self._kept(lambda: self._unit.set_enabled(enabled, stops), noted)
 
     @operate
     def set_setpoint(self, celsius: float) -> str:
@@ -117,12 +118,17 @@ class ChillerService(DeviceService):
         wanted = round(round(celsius / self._resolution) * self._resolution, 6)
         return self._kept(lambda: self._unit.set_setpoint(wanted))
 
-    def _kept(self, run: Callable[[], str]) -> str:
+    def _kept(
+        self, run: Callable[[], str], failed: Callable[[CommandError], CommandError] = lambda error: error
+    ) -> str:
         """Have the query loop do it; here, and not there, wait for the disk."""
         try:
-            return self._poller.submit(run) + self._unit.forgetful
-        finally:
+            text = self._poller.submit(run)
+        except CommandError as error:
+            told = failed(error)
             self._unit.saved(SAVING)
+            raise told from None
+        return text + self._unit.forgetful
 
     def acknowledged(self, name: str) -> None:
         """Whoever acknowledges an alarm has seen to its cause: what was given up is tried again."""

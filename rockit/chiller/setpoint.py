@@ -214,7 +214,8 @@ def _write(
     urgent = floor is not None and device < floor - limits.resolution / 2
     retry = missed and not undone
     if not retry and not urgent and memory.written_at is not None and now - memory.written_at < limits.gap:
-        return replace(point, memory=memory)
+        left = limits.gap - (now - memory.written_at)
+        return replace(point, memory=memory, held=point.held or f"the pause between two writes ({left:.0f} s left)")
     memory = replace(
         memory, goal=goal, attempts=memory.attempts + 1, undone=memory.undone + undone, tried_at=now, written_at=now
     )

@@ -74,7 +74,7 @@ class ChillerUnit:
         self._inputs = inputs
         self._alarms = alarms
         self._log = log
-        self._kept = KeptState(state, log)
+        self._kept = KeptState(state, config.driver, log)
         self._lock = threading.Lock()
         self._decided_for = Request()
         self._refused: dict[str, str] = {}
@@ -194,15 +194,15 @@ class ChillerUnit:
 
         `stops` is what that counter said when a start was asked for: a stop that came later counts more.
         """
-        if enabled and stops not in (None, self.stops):
-            raise CommandError(Code.BLOCKED, "somebody has asked for a stop meanwhile")
-        if self.request.mode is not ChillerMode.MANUAL:
-            raise CommandError(Code.NOT_MANUAL, "the mode is automatic; change it with `mode manual` first")
+        stops = self.stops if stops is None else stops
+        self._check(enabled, stops)
         self._look(self._driver.read_state, lambda: self._noted(enabled))
         with self._lock:
+            self._check(enabled, stops)  # once more: looking took its time
             self.request, self._memory = replace(self.request, enabled=enabled), self._memory.forgiven()
             self._save()
         decision = self._settle()
+        self._check(enabled, stops)
         word = "run" if enabled else "standby"
         if decision.want and not enabled:
             now = "kept running by" if self._runs(True) else "it is in standby, and to be run by"
@@ -216,6 +216,13 @@ class ChillerUnit:
         if decision.held:
             raise CommandError(Code.HELD, f"noted, and held by {decision.held}; it follows when that ends")
         raise CommandError(Code.FAILED, f"sent, but the device does not report {word}; it is tried again")
+
+    def _check(self, enabled: bool, stops: int) -> None:
+        """Whether a start or a stop may go on."""
+        if self.request.mode is not ChillerMode.MANUAL:
+            raise CommandError(Code.NOT_MANUAL, "the mode is automatic; change it with `mode manual` first")
+        if enabled and stops != self.stops:
+            raise CommandError(Code.BLOCKED, "somebody has asked for a stop meanwhile, which counts more")
 
     def set_setpoint(self, celsius: float) -> str:
         """Ask for a set point, °C; returns when what is written now has been read back. Raises CommandError."""
@@ -275,7 +282,10 @@ class ChillerUnit:
 
     def _ask(self, read: Callable[[], Values]) -> None:
         asked = time.monotonic()
-        self._take(read(), asked)
+        try:
+            self._take(read(), asked)
+        except Refused as error:  # of a question; only an order that is refused was not followed
+            raise ProtocolError(f"the device does not tell: {error}") from None
 
     def _take(self, values: Values, asked: float) -> None:
         """Believe what was read, but for numbers that no chiller can mean: those make their key unknown.

@@ -10,28 +10,33 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+import msgspec
 
 from rockit.common import config as configs
+from rockit.common import registry
 from rockit.common.errors import CONFIG_ERROR, USAGE_ERROR, Code, CommandError, ConfigError
 from rockit.common.launch import open_streams
 
 if TYPE_CHECKING:
-    from rockit.common.daemonconfig import DaemonConfig
     from rockit.common.remote.client import UntypedClient as Client  # of whatever kind it is
 
-T = TypeVar("T", bound="DaemonConfig")
 INTERRUPTED = 130
+
+
+class Named(msgspec.Struct, frozen=True):
+    """All that a command line wants of a daemon's config."""
+
+    daemon: str
 
 
 class Target:
     """The daemon that this command line talks to; found when first needed, so that --help needs no config."""
 
-    def __init__(self, kind: str, cls: type[DaemonConfig], given: str | None) -> None:
+    def __init__(self, kind: str, given: str | None) -> None:
         self._kind = kind
-        self._cls = cls
         self._given = given
 
     def connect(self) -> Client:
@@ -39,8 +44,9 @@ class Target:
         variable = f"{self._kind.upper()}_CONFIG_PATH"
         if self._given and os.environ.get(variable) not in (None, "", self._given):
             click.echo(f"note: {variable} is set and counts more than -c {self._given}", err=True)
-        config = configs.load(configs.find(self._kind, self._given), self._cls)
-        client: Client = config.address().connect()  # type: ignore[assignment]
+        # Somebody who edits the config locks nobody out of the daemon, which goes on with the old one.
+        named = configs.load(configs.find(self._kind, self._given), Named, others=True)
+        client: Client = registry.find(named.daemon).connect()
         return client
 
 

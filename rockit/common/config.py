@@ -23,8 +23,11 @@ from rockit.common.errors import ConfigError
 C = TypeVar("C", bound=msgspec.Struct)
 
 
-def load(path: str | Path, cls: type[C]) -> C:
-    """Read and check a config file. Raises ConfigError that lists all that is wrong."""
+def load(path: str | Path, cls: type[C], *, others: bool = False) -> C:
+    """Read and check a config file; with `others`, only the keys of `cls`, whatever else is in it.
+
+    Raises ConfigError that lists all that is wrong.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # with or without the mark that some editors put first
@@ -36,11 +39,11 @@ def load(path: str | Path, cls: type[C]) -> C:
         raise ConfigError(str(path), [f"not readable by user id {os.geteuid()}; check its owner and mode"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
-    return parse(text, cls, str(path))
+    return parse(text, cls, str(path), others=others)
 
 
-def parse(text: str, cls: type[C], source: str) -> C:
-    """Check the text of a config; `source` names it in errors. Raises ConfigError."""
+def parse(text: str, cls: type[C], source: str, *, others: bool = False) -> C:
+    """Check the text of a config as `load` does; `source` names it in errors. Raises ConfigError."""
     repeated: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -62,6 +65,10 @@ def parse(text: str, cls: type[C], source: str) -> C:
         raise ConfigError(source, ["nested too deeply to be a config"]) from None
     if not isinstance(raw, dict):
         raise ConfigError(source, ["the file must hold one JSON object, {…}"])
+    if others:
+        names = {field.encode_name for field in msgspec.structs.fields(cls)}
+        raw = {key: value for key, value in raw.items() if key in names}
+        repeated = [text for text in repeated if text.partition(":")[0] in names]
     found = list(_check(raw, cls, ""))
     found += _together(raw, cls, {_key_of(path) for path, _ in found})
     problems = repeated + [f"{path}: {text}" for path, text in found]

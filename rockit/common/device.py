@@ -22,8 +22,8 @@ from rockit.common.remote.service import caller, describe_methods, operate, read
 from rockit.common.state import Keeper, StateFile
 
 MAX_COMMENT = 500
-SAVING = 2.0
-"""So long a command waits for the disk before it answers, s."""
+SAVING = 1.0
+"""So long a command waits for the disk before it answers, s: with COMMAND_WAIT less than a client's patience."""
 
 
 def plain_text(text: object) -> str:

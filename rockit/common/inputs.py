@@ -79,6 +79,7 @@ class RemoteInput:
 
     def _once(self) -> None:
         self.counters["input_polls"] += 1
+        asked = time.monotonic()  # a value is as old as its question
         try:
             with self._daemon.connect() as client:
                 values = self._fetch(client)
@@ -92,7 +93,7 @@ class RemoteInput:
         else:
             # None is not merged as a value but ends the life of an older one: "not known" is news, too.
             known = {key: value for key, value in values.items() if value is not None}
-            self._samples = Samples().merged(known, time.monotonic())
+            self._samples = Samples().merged(known, asked)
             missing = sorted(key for key, value in values.items() if value is None)
             if missing:
                 self._failed(f"{self._daemon.name} has no valid value of {', '.join(missing)}")

@@ -32,7 +32,8 @@ class InstanceLock:
             who = process_name(int(holder)) if holder.isdigit() else "another process"
             os.close(self._descriptor)
             raise StartError(
-                f"{daemon} is already running: {who} holds {path}; stop that one first, or look at its status"
+                f"{daemon} is already running: {who} holds {path}; stop that one first, or look at its status "
+                "(two daemons cannot share a state_directory)"
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)

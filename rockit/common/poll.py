@@ -75,8 +75,10 @@ class NotBegun(CommandError):
 class Job:
     """A command on its way to the loop."""
 
-    def __init__(self, run: Callable[[], str]) -> None:
+    def __init__(self, run: Callable[[], str], wait: float) -> None:
         self._run = run
+        self._wait = wait
+        self._until = time.monotonic() + wait
         self._lock = threading.Lock()
         self._begun = False
         self._given_up = False
@@ -88,6 +90,11 @@ class Job:
         """In the loop's thread: run unless the caller has given up."""
         with self._lock:
             if self._given_up:
+                return
+            # After a stall of this process the loop may be quicker here than the caller who waits no longer.
+            if time.monotonic() > self._until:
+                self.error = NotBegun(self._wait)
+                self.done.set()
                 return
             self._begun = True
         try:
@@ -161,7 +168,7 @@ class Poller:
         if not self._command.acquire(blocking=False):
             raise CommandError(Code.BLOCKED, "another command is running; try again when it is done")
         try:
-            job = Job(run)
+            job = Job(run, wait)
             self._jobs.put(job)
             if not job.done.wait(wait):
                 if job.give_up():
@@ -205,6 +212,7 @@ class Poller:
                     self._serve(0.0)
                 self._succeeded()
                 self._task.finish()
+                self._judge(good=True)
             except (PortLost, Stopped):
                 raise
             except (LineError, ProtocolError) as error:
@@ -232,7 +240,6 @@ class Poller:
 
     def _succeeded(self) -> None:
         """A whole poll was read."""
-        self._judge(good=True)
         self._connected = True
         if not self._ever:
             self._ever = True
@@ -260,15 +267,15 @@ class Poller:
             self.counters["connections_lost"] += self._ever
         self._connected = False
         self._attempts += 1
-        self._task.disconnect()
-        self._publish_loss(reason)
+        self._guarded(self._task.disconnect, "the port could not be closed")
+        self._guarded(lambda: self._task.lost(reason), "the loss could not be published")
         self._serve(BACK_OFF[min(self._attempts, len(BACK_OFF)) - 1])
 
-    def _publish_loss(self, reason: str) -> None:
+    def _guarded(self, call: Callable[[], None], otherwise: str) -> None:
         try:
-            self._task.lost(reason)
+            call()
         except Exception:  # noqa: BLE001 - see _run
-            self._own_error("the loss could not be published")
+            self._own_error(otherwise)
 
     def _own_error(self, what: str) -> None:
         """The first ones are logged whole, all are counted: what comes back each second must not fill a disk."""
@@ -311,5 +318,5 @@ class Poller:
             last.join(max(0.0, deadline - time.monotonic()) + 0.1)
             if last.is_alive():
                 return False
-        self._task.disconnect()
+        self._guarded(self._task.disconnect, "the port could not be closed")
         return True

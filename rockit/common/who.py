@@ -17,7 +17,7 @@ def process_name(pid: int) -> str:
         words = (_PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return f"pid {pid}"
-    names = [os.path.basename(word) for word in words if word and not word.startswith("-")]
+    names = [" ".join(os.path.basename(word).split())[:40] for word in words if word and not word.startswith("-")]
     if len(names) > 1 and names[0].startswith("python"):
         names = names[1:]
     return f"{names[0]} (pid {pid})" if names else f"pid {pid}"

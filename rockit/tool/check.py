@@ -36,7 +36,7 @@ def guess(path: str) -> str:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(path, ["there is no such file"]) from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "chillerd"  # its own check says what is wrong with the file
     if isinstance(raw, dict) and {"machines", "daemons"} & raw.keys():
         return "registry"

@@ -105,7 +105,7 @@ def _methods(client: Client) -> dict[str, dict[str, str]] | None:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {"True": True, "False": False, "None": None}.get(text, text)
 
 

@@ -71,6 +71,17 @@ class Connection(SocketConnection):  # type: ignore[misc]
         self.outgoing = self.outgoing[sent:]
         return bool(sent)
 
+    def abandoned(self) -> bool:
+        """Whether the client has left while it was owed an answer. One that wanted none may leave when it likes."""
+        if self._mute:
+            return False
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Give the socket back."""
         self.closed = True

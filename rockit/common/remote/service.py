@@ -44,6 +44,12 @@ def caller() -> str:
     return "local" if connection is None else str(getattr(connection, "peer", "unknown"))
 
 
+def _abandoned() -> bool:
+    """Whether the caller has gone: this process stood still for too long, or had too much to do."""
+    connection = current_context.client
+    return connection is not None and getattr(connection, "abandoned", bool)()
+
+
 def _wrong_arguments(error: Exception) -> bool:
     """Whether the method was never entered: the caller's mistake then, and not ours."""
     inside = error.__traceback__.tb_next if error.__traceback__ is not None else None
@@ -87,6 +93,8 @@ def operate(method: Callable[Concatenate[S, P], str]) -> Callable[Concatenate[S,
         what = f"{method.__name__}({', '.join(given)})"
         if who != "local" and who not in self.allowed:
             code, message = Code.NOT_ACCEPTED, f"{who} is not one of the control machines of this daemon"
+        elif _abandoned():
+            code, message = Code.FAILED, "the caller has gone meanwhile; nothing was done"
         else:
             try:
                 message = method(self, *args, **kwargs)

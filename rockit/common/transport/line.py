@@ -7,6 +7,7 @@ Used by one thread. Other threads read `counters` only.
 from __future__ import annotations
 
 import select
+import termios
 import threading
 import time
 from collections import Counter, deque
@@ -19,8 +20,9 @@ from rockit.common.transport.serialport import TICK, close_port, lost_problem, o
 from rockit.common.transport.settings import LineSettings
 
 F = TypeVar("F")
-_PORT_ERRORS = (OSError, TypeError, AttributeError, ValueError)
-"""What pyserial raises for a port that is gone: TypeError where its descriptor is, ValueError over RFC 2217."""
+_PORT_ERRORS = (OSError, termios.error, TypeError, AttributeError, ValueError)
+"""What pyserial raises for a port that is gone: termios.error, which is no OSError, where it drops output; TypeError
+where its descriptor is gone; ValueError over RFC 2217."""
 LAST_PAUSE, LAST_TIMEOUT = 0.4, 0.8
 """When the daemon is stopping, pauses are cut, and a lost answer must leave time for a second try, s."""
 SLICE = 1.0
@@ -128,7 +130,7 @@ class Line(Generic[F]):
         try:
             return self._exchange(request)
         except Stopped:
-            self._owed = self._unsettled = True
+            self._unsettled = True  # what was asked may still be answered
             raise
 
     def _exchange(self, request: Request[F]) -> F:
