@@ -241,6 +241,16 @@ def test_the_floor_lifts_the_set_point_at_once_and_lets_it_fall_at_the_rate() ->
     assert bath.device == 10.0
 
 
+def test_a_set_point_that_waits_for_its_turn_says_so() -> None:
+    bath = Bath(device=10.0, asked=10.0, dew_point_margin=2.0)
+    bath.humidity = damp(11.3)
+    bath.poll()
+    bath.humidity = 40.0
+    assert bath.wait(10.0).held == f"the pause between two writes ({WRITE_GAP - 10:.0f} s left)"
+    assert bath.wait(WRITE_GAP).held is None
+    assert bath.device == 10.0
+
+
 def test_a_floor_that_rises_again_within_the_write_gap_is_followed_at_once() -> None:
     bath = Bath(device=10.0, asked=10.0, dew_point_margin=2.0)
     for dew in (9.0, 10.0, 11.0):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from rockit.chiller.simulators import SIMULATORS
 from rockit.common import cli
 from rockit.common.errors import CONFIG_ERROR, CommandError, ConfigError, Unreachable
 
@@ -130,7 +131,7 @@ def check(configs: tuple[str, ...], kind: str | None) -> None:
 @group.command()
 @click.argument("kind", type=click.Choice(sorted(MODELS)))
 @click.option("--link", required=True, type=click.Path(), help="where to put the port: a link to a pseudo terminal")
-@click.option("--model", help="which model; for chiller: t257p, t255p, thermoflex, rte, lauda")
+@click.option("--model", help=f"which model; for chiller: {', '.join(SIMULATORS)}")
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="an option of the model, e.g. ambient=4")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[:VALUE]", help="a fault that is on from the start")
 @click.option(

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from rockit.common import simulate
-
 SIMULATORS: dict[str, str] = {
     "t257p": "rockit.chiller.simulators.thermotek:T257P",
     "t255p": "rockit.chiller.simulators.t255p:T255P",
@@ -17,5 +15,7 @@ SIMULATORS: dict[str, str] = {
 
 def register_all() -> None:
     """Make the simulated chillers known to `rockit.common.simulate`. May be called again."""
+    from rockit.common import simulate  # the names alone are wanted by command lines, which shall start quickly
+
     for name, factory in SIMULATORS.items():
         simulate.register(name, factory)
