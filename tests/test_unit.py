@@ -18,7 +18,7 @@ from conftest import PATIENCE, wait_for
 from rockit.chiller import drivers, kept, unit
 from rockit.chiller import service as services
 from rockit.chiller.config import ChillerConfig
-from rockit.chiller.control import ATTEMPTS, FAULTS_AGAIN, RETRY_AFTER, TRIP_PAUSE
+from rockit.chiller.control import ATTEMPTS, FAULTS_AGAIN, RETRY_AFTER, TRIP_PAUSE, Inputs
 from rockit.chiller.drivers.thermotek import T257P
 from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.kept import Saved
@@ -33,7 +33,7 @@ from rockit.common.framing import Refused
 from rockit.common.log import Log
 from rockit.common.poll import Poller
 from rockit.common.state import StateFile
-from rockit.common.transport import PortLost, protocol_sim
+from rockit.common.transport import NoAnswer, PortLost, protocol_sim
 from rockit.common.transport.line import Line
 
 
@@ -69,7 +69,10 @@ class Site:
         self.close()
         self.keys.update(keys)
         config = ChillerConfig(
-            daemon="localhost_test", log_name="chillerd@test", serial_port=self.url, query_delay=10.0, **self.keys
+            daemon="localhost_test",
+            log_name="chillerd@test",
+            serial_port=self.url,
+            **{"query_delay": 10, **self.keys},
         )
         stop = threading.Event()
         family = drivers.load(config.driver)
@@ -457,6 +460,73 @@ def test_a_stop_that_comes_between_the_decision_and_the_act_is_seen(
     with pytest.raises(CommandError, match="a stop meanwhile"):
         chiller.set_enabled(True)
     assert site.info()["run_writes"] == 0
+
+
+def test_a_stop_in_the_middle_of_a_start_that_is_lost_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site)
+
+    def lost(_run: bool) -> None:
+        chiller.noted_stop()
+        raise NoAnswer("no answer within 1 s")
+
+    monkeypatch.setattr(chiller._driver, "write_running", lost)
+    with pytest.raises(CommandError, match="a stop meanwhile"):
+        chiller.set_enabled(True)
+    polled = chiller._asked
+    chiller._publish()
+    assert chiller.snapshot.polled_at == polled <= site.clock.steady
+
+
+def test_alarm_words_that_are_refused_are_no_refused_set_point(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = manual(site, setpoint_rate=0.5)
+    site.tell("fault alarm 000100")
+    site.poll(1.0)
+    site.clock.advance(10.0)
+
+    def refuse() -> Any:
+        raise Refused("3", "not now")
+
+    monkeypatch.setattr(chiller._driver, "read_faults", refuse)
+    with pytest.raises(CommandError, match="noted, and held by setpoint_rate") as held:
+        chiller.set_setpoint(10.0)
+    assert held.value.code == Code.HELD
+    assert chiller.request.setpoint == 10.0
+
+
+def test_a_read_back_that_is_waited_for_counts_as_fresh(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some devices show a second later what they do; the pause before the look is not the age of what is seen."""
+    chiller = manual(site, query_delay=0.1)
+    read, looks = chiller._driver.read_state, []
+
+    due = [0.0]
+
+    def pause() -> None:
+        site.clock.advance(due[0])
+        due[0] = 0.0
+
+    def later() -> Any:
+        looks.append(1)
+        values = read()
+        return {**values, "run_state": RunState.STANDBY} if len(looks) == 2 else values
+
+    monkeypatch.setattr(site.lines[-1], "pause", pause)
+    monkeypatch.setattr(site.lines[-1], "rest", lambda seconds: due.__setitem__(0, seconds))
+    monkeypatch.setattr(chiller._driver, "read_state", later)
+    assert "read back" in chiller.set_enabled(True)
+    assert len(looks) == 3
+
+
+def test_a_sensor_that_comes_and_goes_hardly_writes_to_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    chiller = site.start()
+    dome: dict[str, float | None] = {"value": 15.0}
+    monkeypatch.setattr(chiller._inputs, "now", lambda _now: Inputs(dome_temp=dome["value"], dome_expected=True))
+    monkeypatch.setattr(chiller._driver, "poll", lambda: iter([{"run_state": RunState.STANDBY, "device_alarm": False}]))
+    writes: list[object] = []
+    monkeypatch.setattr(chiller._kept._keeper, "put", writes.append)
+    for _ in range(30):
+        dome["value"] = None if dome["value"] else 15.0
+        site.poll(10.0)
+    assert len(writes) <= 7
 
 
 def test_a_change_of_the_mode_in_the_middle_of_a_start_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,10 @@ class KeptState:
 
 
 def _rounded(memory: Memory) -> Memory:
-    """Whole minutes for times that move with every poll, so that a quiet chiller writes to its disk once a minute."""
+    """What is worth a write: of times that move with every poll the minute, and nothing of what a start forgets.
+
+    So a quiet chiller writes to its disk once a minute.
+    """
 
     def minute(time: float | None) -> float | None:
         return None if time is None else time // 60
@@ -94,6 +97,6 @@ def _rounded(memory: Memory) -> Memory:
     point = memory.setpoint
     return replace(
         memory, demand_on_at=minute(memory.demand_on_at), tripped_at=minute(memory.tripped_at),
-        air=None, air_at=minute(memory.air_at),
-        setpoint=replace(point, ramp_at=minute(point.ramp_at), floor_at=minute(point.floor_at)),
+        air=None, air_at=minute(memory.air_at), air_missing_at=None,
+        setpoint=replace(point, ramp_at=minute(point.ramp_at), floor_at=minute(point.floor_at), missing_at=None),
     )  # fmt: skip

@@ -103,6 +103,7 @@ class ChillerUnit:
         self._poll_began = asked = time.monotonic()
         for values in self._driver.poll():
             self._take(values, asked)
+            self._asked = asked
             if self.snapshot.polled_at is None and self._reading().run_state is not None:
                 self._alarms.update("poll", {})
                 self._publish()  # the first contact: a whole poll takes seconds
@@ -201,8 +202,10 @@ class ChillerUnit:
             self._check(enabled, stops)  # once more: looking took its time
             self.request, self._memory = replace(self.request, enabled=enabled), self._memory.forgiven()
             self._save()
-        decision = self._settle()
-        self._check(enabled, stops)
+        try:
+            decision = self._settle()
+        finally:
+            self._check(enabled, stops)  # what somebody asked for meanwhile explains more than a line that failed
         word = "run" if enabled else "standby"
         if decision.want and not enabled:
             now = "kept running by" if self._runs(True) else "it is in standby, and to be run by"
@@ -281,9 +284,11 @@ class ChillerUnit:
     # Inside.
 
     def _ask(self, read: Callable[[], Values]) -> None:
+        self._line.pause()
         asked = time.monotonic()
         try:
             self._take(read(), asked)
+            self._asked = asked
         except Refused as error:  # of a question; only an order that is refused was not followed
             raise ProtocolError(f"the device does not tell: {error}") from None
 
@@ -300,7 +305,6 @@ class ChillerUnit:
         self.counters["implausible"] += len(broken)
         believed = {**values, **dict.fromkeys(broken)}
         self.snapshot = replace(self.snapshot, samples=self.snapshot.samples.merged(believed, asked))
-        self._asked = asked
 
     def _reading(self) -> control.Reading:
         """What the device said, as far as it is still true."""
@@ -376,7 +380,8 @@ class ChillerUnit:
         except Refused as error:
             self.counters["refused"] += 1
             self._log.warning(str(error))
-            self._refused[SET_POINT if decision.switch is None else SWITCH] = str(error)
+            if decision.switch is not None or not decision.read_faults:
+                self._refused[SET_POINT if decision.switch is None else SWITCH] = str(error)
         return True
 
     def _switch(self, run: bool, why: str) -> None:

@@ -134,7 +134,7 @@ class Line(Generic[F]):
             raise
 
     def _exchange(self, request: Request[F]) -> F:
-        self._pause()
+        self.pause()
         try:
             self._drain()
             self.counters["requests"] += 1
@@ -248,8 +248,8 @@ class Line(Generic[F]):
         else:
             self.counters["foreign"] += 1
 
-    def _pause(self) -> None:
-        """Leave the device the time it needs between a reply and the next request."""
+    def pause(self) -> None:
+        """Leave the device the time it needs between a reply and the next request. Raises as `exchange` does."""
         if self._port is None:
             raise PortLost(self._why_closed or f"{self.where} is not open")
         while True:
