@@ -83,6 +83,15 @@ def shown(data: dict[str, Any]) -> list[str]:
 cli.common_verbs(group, shown)
 
 
+def _history() -> None:
+    from rockit.history.cli import history_verbs
+
+    history_verbs(group)
+
+
+group.load_later(_history, "history", "export")
+
+
 @group.command()
 @click.argument("who", type=click.Choice(["auto", "manual"]))
 @click.pass_obj

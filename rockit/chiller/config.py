@@ -11,6 +11,7 @@ import msgspec
 from rockit.chiller import drivers
 from rockit.chiller.drivers import DRIVERS
 from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems, unknown_daemon
+from rockit.history.settings import history_problems
 
 if TYPE_CHECKING:
     from rockit.chiller import control
@@ -70,6 +71,7 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
             yield "humidity_value_key", "needs temperature_daemon, the daemon that has it"
         if self.humidity_valid_key is not None and self.humidity_value_key is None:
             yield "humidity_valid_key", "needs humidity_value_key, the value that it is about"
+        yield from history_problems(self.history)
         yield from port_problems("serial_port", self.serial_port)
         yield from _simulated(self.serial_port)
         if self.serial_stopbits not in (None, 1, 1.5, 2):

@@ -12,13 +12,15 @@ from rockit.chiller import drivers, simulators
 from rockit.chiller.config import KIND, ChillerConfig
 from rockit.chiller.inputs import ChillerInputs
 from rockit.chiller.kept import Saved
-from rockit.chiller.service import ChillerService
+from rockit.chiller.service import ChillerService, measured
 from rockit.chiller.unit import ChillerUnit
 from rockit.common import daemon
+from rockit.common.alarms import Transition
 from rockit.common.device import Alarms
 from rockit.common.poll import Poller
 from rockit.common.state import StateFile
 from rockit.common.transport.line import Line
+from rockit.history.keeping import history
 
 
 class ChillerDaemon:
@@ -33,28 +35,59 @@ class ChillerDaemon:
         if config.serial_port.startswith("sim://"):
             simulators.register_all()
         log = context.log
-        alarms = self._alarms = Alarms(context.state, log)
         self._line: Line[Any] = Line(
             config.serial_port, settings, family.decoder, context.stop, log.warning,
             synchronise=family.synchronise, beat=context.beat,
         )  # fmt: skip
         driver = family(self._line)
+        keys = measured(config, driver)
+        record = self._record = history(config, context.state, keys, log)
+        alarms = self._alarms = Alarms(context.state, log, tell=self._alarm)
         self._inputs = ChillerInputs(config, context.stop, log)
         self._unit = ChillerUnit(
-            config, self._line, driver, self._inputs, alarms, StateFile(context.state / "chiller.json", Saved), log
+            config,
+            self._line,
+            driver,
+            self._inputs,
+            alarms,
+            StateFile(context.state / "chiller.json", Saved),
+            log,
+            record,
         )
         name = f"{config.driver} on {config.serial_port}"
         self._poller = Poller(
-            self._unit, name, config.query_delay, context.stop, log, context.beat, partial(alarms.update, "line")
+            self._unit,
+            name,
+            config.query_delay,
+            context.stop,
+            log,
+            context.beat,
+            partial(alarms.update, "line"),
+            self._polled,
         )
         self._daemon_counters = counters
         self.service = ChillerService(
-            config, context.config_name, self._unit, driver, self._inputs, self._poller, alarms, self.counters, log
+            config,
+            context.config_name,
+            self._unit,
+            driver,
+            self._inputs,
+            self._poller,
+            alarms,
+            self.counters,
+            log,
+            record,
         )
 
     def counters(self) -> dict[str, int]:
         """All counters of this daemon, since its start."""
-        sources = (self._poller.counters, self._line.counters, self._unit.counters, self._inputs.counters())
+        sources = (
+            self._poller.counters,
+            self._line.counters,
+            self._unit.counters,
+            self._inputs.counters(),
+            self._record.counters,
+        )
         found = dict.fromkeys(ALWAYS_COUNTED, 0)
         for source in sources:
             found.update(source)
@@ -62,6 +95,7 @@ class ChillerDaemon:
 
     def start(self) -> None:
         """Begin to ask the inputs and to poll."""
+        self._record.start()
         self._inputs.start()
         self._poller.start()
 
@@ -74,7 +108,19 @@ class ChillerDaemon:
         clean = self._poller.end(deadline, leave=leave)
         for keeper in (self._unit, self._alarms):
             keeper.saved(max(0.1, deadline - time.monotonic()))
+        self._record.end(max(deadline, time.monotonic() + 0.3))
         return clean
+
+    def _polled(self) -> None:
+        """After each poll, in the query loop: what else is known goes into the history with it."""
+        for key, sample in self._inputs.samples(time.monotonic()).items():
+            self._record.add({key: sample.value}, sample.time)
+        self._record.states(self.service.states())
+        self._record.commit()
+        self._alarms.update("history", self._record.conditions())
+
+    def _alarm(self, change: Transition) -> None:
+        self._record.event("alarm", change.name, str(change.state), change.text, change.by)
 
 
 ALWAYS_COUNTED = (

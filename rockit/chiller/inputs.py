@@ -16,6 +16,7 @@ from rockit.common import registry
 from rockit.common.errors import CommandError, Unreachable
 from rockit.common.inputs import NotCurrent, RemoteInput, measurement_is_current, number
 from rockit.common.log import Log
+from rockit.common.quality import Sample
 from rockit.common.remote.client import Client
 
 SHORTEST = 1.0
@@ -72,6 +73,16 @@ class ChillerInputs:
         if inputs.dome_temp is None or inputs.humidity is None:
             return None
         return round(dew_point(inputs.dome_temp, inputs.humidity), 2)
+
+    def samples(self, now: float) -> dict[str, Sample]:
+        """What the dome's air is known to be at `now`, by the keys of the measurements, with its times."""
+        air = self._air.samples(now) if self._air is not None else {}
+        named = {"dome_temp": air.get("temperature"), "humidity": air.get("humidity")}
+        found = {key: sample for key, sample in named.items() if sample is not None}
+        point = self.dew_point(now)
+        if point is not None and len(found) == 2:
+            found["dew_point"] = Sample(point, min(sample.time for sample in found.values()))
+        return found
 
     def _fetch_air(self, client: Client) -> Mapping[str, float | None]:
         measured = client.last_measurement()

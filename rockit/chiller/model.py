@@ -74,7 +74,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "pressure": Measurement("Supply pressure", "kPa", -100, 2000),
     "tec_current_1": Measurement("Current of thermoelectric bank 1", "A", -100, 100),
     "tec_current_2": Measurement("Current of thermoelectric bank 2", "A", -100, 100),
-    "uptime": Measurement("Time since the device was switched on", "min", 0, 999_999),
+    "uptime": Measurement("Time since the device was switched on", "min", 0, 999_999, counter=True),
     "dome_temp": Measurement("Dome temperature", "degC", *AIR),
     "humidity": Measurement("Relative humidity", "%", *HUMIDITY),
     "dew_point": Measurement("Dew point", "degC", -100, 80),

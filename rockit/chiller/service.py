@@ -18,8 +18,20 @@ from rockit.common.device import SAVING, Alarms, DeviceService
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.poll import NotBegun, Poller
-from rockit.common.quality import utc_now, utc_text
+from rockit.common.quality import Measurement, utc_now, utc_text
+from rockit.common.record import Record
 from rockit.common.remote.service import operate, read
+
+
+def measured(config: ChillerConfig, driver: ChillerDriver) -> dict[str, Measurement]:
+    """What this chiller's daemon measures: what its driver reads, and what it asks of the dome."""
+    extra = ["dome_temp"] if config.temperature_daemon else []
+    extra += ["humidity", "dew_point"] if config.humidity_value_key else []
+    return {key: MEASUREMENTS[key] for key in (*driver.measures, *extra)}
+
+
+def _word(active: bool | None) -> str:
+    return "unknown" if active is None else "active" if active else "not active"
 
 
 class ChillerService(DeviceService):
@@ -29,12 +41,9 @@ class ChillerService(DeviceService):
 
     def __init__(
         self, config: ChillerConfig, config_name: str, unit: ChillerUnit, driver: ChillerDriver, inputs: ChillerInputs,
-        poller: Poller, alarms: Alarms, counters: Callable[[], dict[str, int]], log: Log,
+        poller: Poller, alarms: Alarms, counters: Callable[[], dict[str, int]], log: Log, record: Record,
     ) -> None:  # fmt: skip
-        extra = ["dome_temp"] if config.temperature_daemon else []
-        extra += ["humidity", "dew_point"] if config.humidity_value_key else []
-        measured = {key: MEASUREMENTS[key] for key in (*driver.measures, *extra)}
-        super().__init__(alarms, log, config.allowed(), config_name, measured, counters)
+        super().__init__(alarms, log, config.allowed(), config_name, measured(config, driver), counters, record)
         self._config = config
         self._unit = unit
         self._inputs = inputs
@@ -129,6 +138,25 @@ class ChillerService(DeviceService):
             self._unit.saved(SAVING)
             raise told from None
         return text + self._unit.forgetful
+
+    def states(self) -> dict[str, str]:
+        """See the base."""
+        now = time.monotonic()
+        snapshot, request = self._unit.snapshot, self._unit.request
+        _, connected = self._connection(snapshot, now)
+        details = self._details(snapshot, now) if connected else {}
+        channels = self._inputs.now(now).channels or {}
+        on = ["unknown" if state is None else name for name, state in channels.items() if state is not False]
+        return {
+            "mode": request.mode.name,
+            "status": (self._state(snapshot, now) if connected else ChillerStatus.OFFLINE).name,
+            "run_state": details.get("run_state", "unknown"),
+            "antifreeze": _word(details.get("antifreeze_enabled")),
+            "faults": ", ".join(details["faults"]) or "none" if "faults" in details else "unknown",
+            "requested_enabled": {True: "run", False: "standby", None: "as it is"}[request.enabled],
+            "requested_setpoint": "none" if request.setpoint is None else f"{request.setpoint:g} degC",
+            **({"channels": ", ".join(on) or "none"} if channels else {}),
+        }
 
     def acknowledged(self, name: str) -> None:
         """Whoever acknowledges an alarm has seen to its cause: what was given up is tried again."""

@@ -30,6 +30,7 @@ from rockit.common.errors import Code, CommandError
 from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
 from rockit.common.quality import Samples, utc_now
+from rockit.common.record import Record
 from rockit.common.state import StateFile
 from rockit.common.transport import LineError, NoAnswer, PortLost, Stopped
 from rockit.common.transport.line import Line
@@ -62,7 +63,7 @@ class ChillerUnit:
 
     def __init__(
         self, config: ChillerConfig, line: Line[Any], driver: ChillerDriver, inputs: ChillerInputs, alarms: Alarms,
-        state: StateFile[Saved], log: Log,
+        state: StateFile[Saved], log: Log, record: Record,
     ) -> None:  # fmt: skip
         self._config = config
         limits = config.limits()
@@ -74,6 +75,7 @@ class ChillerUnit:
         self._inputs = inputs
         self._alarms = alarms
         self._log = log
+        self._record = record
         self._kept = KeptState(state, config.driver, log)
         self._lock = threading.Lock()
         self._decided_for = Request()
@@ -304,6 +306,7 @@ class ChillerUnit:
         ]
         self.counters["implausible"] += len(broken)
         believed = {**values, **dict.fromkeys(broken)}
+        self._record.add(believed, asked)
         self.snapshot = replace(self.snapshot, samples=self.snapshot.samples.merged(believed, asked))
 
     def _reading(self) -> control.Reading:

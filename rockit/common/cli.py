@@ -75,7 +75,29 @@ class _OutputLostError(Exception):
 
 
 class Verbs(click.Group):
-    """A command line whose reader may leave: `chiller counters | head -1` is no failure, as click has it."""
+    """A command line whose reader may leave: `chiller counters | head -1` is no failure, as click has it.
+
+    Verbs that few commands need are loaded when one of them is named.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._later: dict[str, Callable[[], None]] = {}
+
+    def load_later(self, load: Callable[[], None], *names: str) -> None:
+        """`load` adds the verbs `names`; it is called when one of them is asked for."""
+        self._later |= dict.fromkeys(names, load)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All verbs, loaded or not."""
+        return sorted({*super().list_commands(context), *self._later})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """A verb."""
+        load = self._later.pop(name, None)
+        if load is not None and name not in self.commands:
+            load()
+        return super().get_command(context, name)
 
     def invoke(self, context: click.Context) -> Any:
         """Run the verb, and see its output off."""

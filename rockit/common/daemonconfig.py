@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated
 
 import msgspec
@@ -14,7 +15,32 @@ from rockit.common import registry
 from rockit.common.errors import ConfigError
 from rockit.common.who import plain_address
 
+
+def host_name() -> str:
+    """The name of this machine without its domain."""
+    return gethostname().partition(".")[0] or "localhost"
+
+
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
+
+
+class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One place that a history is forwarded to."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1)]
+    token_file: str | None = None
+    """A file with the token, or password, that the other side knows us by."""
+    ca_file: str | None = None
+    """Who signed the other side's certificate; without it, whom this machine trusts."""
+
+
+class HistoryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where what is measured is kept, for how long, and where it is sent."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    site: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = msgspec.field(default_factory=host_name)
+    keep_raw_days: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    forward: list[Forward] = []
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,8 +51,9 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     control_machines: list[str] | None = None
     query_delay: Seconds = 10.0
     state_directory: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    history: HistoryConfig | msgspec.UnsetType | None = msgspec.UNSET
+    """Absent: a file in the state directory; null: none."""
     # Reserved keys: they come with later versions. Only null is taken, so that nobody relies on what is not there.
-    history: None = None
     alarms: None = None
     notify: None = None
     metrics: None = None

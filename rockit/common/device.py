@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from rockit.common import VERSION
-from rockit.common.alarms import AlarmBook, AlarmBookState
+from rockit.common.alarms import AlarmBook, AlarmBookState, Transition
 from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.quality import Measurement, utc_now, utc_text
+from rockit.common.record import Record
 from rockit.common.remote.service import caller, describe_methods, operate, read
 from rockit.common.state import Keeper, StateFile
 
@@ -34,8 +35,10 @@ def plain_text(text: object) -> str:
 class Alarms:
     """An alarm book that threads may share, that survives a restart, and that writes what is new to the log."""
 
-    def __init__(self, folder: Path, log: Log) -> None:
+    def __init__(self, folder: Path, log: Log, tell: Callable[[Transition], None] = lambda _change: None) -> None:
+        """`tell` is told of every change of an alarm."""
         self._log = log
+        self._tell = tell
         self._lock = threading.Lock()  # around the book, for moments
         file = StateFile(folder / "alarms.json", AlarmBookState)
         self._book = AlarmBook(file.load())
@@ -52,6 +55,8 @@ class Alarms:
             transitions = self._book.update(conditions, utc_now(), scope)
             self._save()
         for transition in transitions:
+            if transition.state is not transition.previous:
+                self._tell(transition)
             if transition.announce and transition.logged:
                 self._log.warning(transition.message())
 
@@ -73,8 +78,10 @@ class Alarms:
     def acknowledge(self, name: str, comment: str, who: str) -> None:
         """Raises KeyError for a name that is not in the book."""
         with self._lock:
-            self._book.acknowledge(name, comment, who, utc_now())
+            change = self._book.acknowledge(name, comment, who, utc_now())
             self._save()
+        if change is not None:
+            self._tell(change)
         self.saved(SAVING)
 
     def shelve(self, name: str, seconds: float, comment: str, who: str) -> None:
@@ -102,10 +109,11 @@ class DeviceService(ABC):
 
     def __init__(
         self, alarms: Alarms, log: Log, allowed: frozenset[str], config_name: str, measured: Mapping[str, Measurement],
-        counters: Callable[[], dict[str, int]],
+        counters: Callable[[], dict[str, int]], record: Record,
     ) -> None:  # fmt: skip
         """`measured` are the keys of `last_measurement`, with what they mean."""
         self.log = log
+        self._record = record
         self.allowed = allowed
         self._alarms = alarms
         self._config_name = config_name
@@ -121,6 +129,10 @@ class DeviceService(ABC):
     @abstractmethod
     def maximum_age(self, key: str) -> float:
         """How old a value of that key may be and still count, s."""
+
+    @abstractmethod
+    def states(self) -> Mapping[str, str]:
+        """What the device and its daemon are in, in words; `unknown` where that is not known now. For the history."""
 
     def limits(self, key: str) -> tuple[float, float]:
         """What that key can be."""
@@ -161,6 +173,29 @@ class DeviceService(ABC):
         """All alarms that are not normal: name, state, priority, text, since, count, and who did what about them."""
         return self._alarms.listing()
 
+    @read
+    def history(
+        self, keys: list[str] | None = None, start: str | float | None = None, end: str | float | None = None,
+        points: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What was recorded of `keys` (None: all measured ones; `events`: what happened) from `start` to before `end`.
+
+        Times are UTC text, ages as `2d`, or s since 1970; by default the last day. With `points`, about so many
+        buckets with count, min, max, mean (counters: none), last; without, the samples, in pages: go on at `next`.
+        """
+        return self._record.answer(keys, start, end, points)
+
+    @read
+    def history_blocks(
+        self, keys: list[str] | None = None, start: str | float | None = None, end: str | float | None = None
+    ) -> dict[str, Any]:
+        """As `history` without points, in pages of days, the samples packed as `chiller export` unpacks them."""
+        return self._record.answer(keys, start, end, None, packed=True)
+
+    def commanded(self, name: str, what: str, who: str, code: int, message: str) -> None:
+        """A command was carried out or refused: keep it."""
+        self._record.event("command", name, str(int(code)), plain_text(f"{what}: {message}"), who)
+
     @operate
     def acknowledge(self, name: str, comment: str = "") -> str:
         """Say that an alarm was seen. A latched one that has gone ends with it."""
@@ -182,6 +217,9 @@ class DeviceService(ABC):
             raise CommandError(Code.FAILED, self._no_alarm(str(name))) from None
         except ValueError as error:
             raise CommandError(Code.OUT_OF_RANGE, str(error)) from None
+        self._record.event(
+            "alarm", str(name), "shelved" if seconds else "no longer shelved", f"{seconds:g} s", caller()
+        )
         return f"{name} shelved for {seconds:g} s" if seconds else f"{name} is no longer shelved"
 
     def _no_alarm(self, name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rockit.common.errors import CommandError
 from rockit.common.log import Log
-from rockit.common.quality import Samples, utc_now, utc_text
+from rockit.common.quality import Sample, Samples, utc_now, utc_text
 from rockit.common.registry import Daemon
 from rockit.common.remote.client import Client
 
@@ -71,6 +71,10 @@ class RemoteInput:
     def value(self, key: str, now: float) -> Any | None:
         """The value of `key`, or None when it is not known at `now` (monotonic s)."""
         return self._samples.fresh(key, now, self.maximum_age)
+
+    def samples(self, now: float) -> Mapping[str, Sample]:
+        """All values that are known at `now` (monotonic s), with their times."""
+        return self._samples.all_fresh(now, self.maximum_age)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -128,7 +128,9 @@ class Poller:
     def __init__(
         self, task: Task, name: str, period: float, stop: threading.Event, log: Log, beat: Callable[[], None],
         tell: Callable[[Mapping[str, Condition]], None] = lambda _conditions: None,
+        after: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
+        """`after` is called after each poll, whatever came of it."""
         self._task = task
         self._name = name
         self._period = max(period, SHORTEST)
@@ -136,6 +138,7 @@ class Poller:
         self._log = log
         self._beat = beat
         self._tell = tell
+        self._after = after
         self._outcomes: deque[bool] = deque(maxlen=RECENT)
         self._unsteady = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -213,6 +216,7 @@ class Poller:
                 self._succeeded()
                 self._task.finish()
                 self._judge(good=True)
+                self._guarded(self._after, "what comes after a poll failed")
             except (PortLost, Stopped):
                 raise
             except (LineError, ProtocolError) as error:
@@ -269,6 +273,7 @@ class Poller:
         self._attempts += 1
         self._guarded(self._task.disconnect, "the port could not be closed")
         self._guarded(lambda: self._task.lost(reason), "the loss could not be published")
+        self._guarded(self._after, "what comes after a poll failed")
         self._serve(BACK_OFF[min(self._attempts, len(BACK_OFF)) - 1])
 
     def _guarded(self, call: Callable[[], None], otherwise: str) -> None:

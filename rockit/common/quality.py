@@ -34,6 +34,10 @@ class Samples:
         sample = self._samples.get(key)
         return None if sample is None or now - sample.time > maximum_age else sample.value
 
+    def all_fresh(self, now: float, maximum_age: float) -> Mapping[str, Sample]:
+        """All samples that are no older than `maximum_age` s at `now`."""
+        return {key: sample for key, sample in self._samples.items() if now - sample.time <= maximum_age}
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -44,6 +48,8 @@ class Measurement:
     low: float
     high: float
     """Beyond these a device is not measuring but broken (an open sensor reads as the end of its scale)."""
+    counter: bool = False
+    """It only grows (energy, pulses, time of operation): its difference over a period counts, never its mean."""
 
     def plausible(self, value: Any) -> bool:
         """Whether a value can be true."""

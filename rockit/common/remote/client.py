@@ -24,6 +24,8 @@ COMMAND_MARGIN = 5.0
 """A command may wait for the device; the client gives the daemon this much longer than for a question, s."""
 LEAST_FOR_COMMANDS = 10.0
 """Daemons answer commands within eight, s."""
+PATIENCE = 30.0
+"""What looks into years of history may take so long on a slow machine, s."""
 UNSURE = "; whether it was done is not known, look at the status"
 
 
@@ -157,6 +159,22 @@ class Client:
         """Counters since the daemon's start."""
         return self._dict("counters")
 
+    def history(
+        self,
+        keys: list[str] | None = None,
+        start: str | float | None = None,
+        end: str | float | None = None,
+        points: int | None = None,
+    ) -> dict[str, Any]:
+        """What was recorded, see the remote method; without `points` a page of samples, which goes on at `next`."""
+        return self._dict("history", keys, start, end, points, timeout=self.timeout and max(self.timeout, PATIENCE))
+
+    def history_blocks(
+        self, keys: list[str] | None = None, start: str | float | None = None, end: str | float | None = None
+    ) -> dict[str, Any]:
+        """A page of packed samples, for `rockit.history.pages`."""
+        return self._dict("history_blocks", keys, start, end, timeout=self.timeout and max(self.timeout, PATIENCE))
+
     def alarms(self) -> list[dict[str, Any]]:
         """All alarms that are not normal, with state, priority, text and times."""
         alarms: list[dict[str, Any]] = self.call("alarms")
@@ -170,8 +188,8 @@ class Client:
         """Silence an alarm for a time (0: no longer); returns a code."""
         return self.command("shelve", name, seconds, comment)
 
-    def _dict(self, method: str) -> dict[str, Any]:
-        answer: dict[str, Any] = self.call(method)
+    def _dict(self, method: str, *args: Any, timeout: float | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = self.call(method, *args, timeout=timeout)
         return answer
 
 

@@ -33,6 +33,10 @@ class Service(Protocol):
     allowed: frozenset[str]
     """Addresses that may operate."""
 
+    def commanded(self, name: str, what: str, who: str, code: int, message: str) -> None:
+        """A command of a machine that may give it was carried out, or was not: `what` has its arguments."""
+        ...
+
 
 S = TypeVar("S", bound=Service)
 
@@ -107,6 +111,8 @@ def operate(method: Callable[Concatenate[S, P], str]) -> Callable[Concatenate[S,
                     message = f"{method.__name__} failed in the daemon: {error!r}"
         # A stranger's are told once a minute: else anybody could fill the log.
         self.log.command(what, who, code, message, seldom=code == Code.NOT_ACCEPTED)
+        if code != Code.NOT_ACCEPTED:
+            self.commanded(method.__name__, what, who, code, message)
         current_context.response_annotations = {MESSAGE_ANNOTATION: message.encode()[:1000]}
         return int(code)
 

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a daemon measures, on its way to the store: handed over in microseconds, written by a thread of its own.
+
+Nobody who polls or answers ever waits for the store. While it refuses or hangs, what comes is kept in memory, up to a
+bound; then the oldest goes, and that is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rockit.common.conditions import Condition, Priority
+from rockit.common.log import Log
+from rockit.common.quality import Measurement
+from rockit.history.database import StoreError, Trouble
+from rockit.history.model import LATEST_TIME, Event, Quality, Series, exact
+from rockit.history.setaside import alone, inode, set_aside
+from rockit.history.store import Recorded, Store, wall_clock
+
+MOST_WAITING = 100_000
+"""So many values and events wait at most; that takes about 20 MB."""
+TOGETHER = 5_000
+"""So many of those that waited are committed at once."""
+BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses while the store refuses, s; the last one repeats for ever."""
+MOST_TEXT = 2000
+"""Characters of each text of an event."""
+HANGS = 10.0
+"""A commit that takes longer than this is told of, s."""
+TOLD = 600.0
+"""So long what was lost is an alarm, s."""
+TIDY = 60.0
+"""How often it is looked whether a day has ended, s."""
+FORGET = 3600.0
+"""One day of raw samples is forgotten in this time, s, and no more: a clock that leaps must not empty it."""
+
+
+@dataclass(slots=True)
+class Poll:
+    """What one poll brought."""
+
+    values: list[tuple[str, int, float, int]] = field(default_factory=list)
+    """Key, time in ms, value, quality."""
+    events: list[Event] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.values) + len(self.events)
+
+
+class Recorder:
+    """The recording side of one daemon.
+
+    `add`, `states` and `commit` are for the query loop's thread; all others for any.
+    """
+
+    def __init__(
+        self, url: str, site: str, device: str, measured: Mapping[str, Measurement], log: Log, *,
+        keep_raw_days: int | None = None, post: bool = False, opened: Callable[[Store], None] = lambda _store: None,
+        written: Callable[[], None] = lambda: None, now: Callable[[], int] = wall_clock,
+    ) -> None:  # fmt: skip
+        """`post`: what is recorded is to be forwarded. `opened` is told of each store that was opened, `written`
+        after each commit.
+        """
+        self.url, self.site, self.device = url, site, device
+        self._measured = measured
+        self._log = log
+        self._keep = keep_raw_days
+        self._post = post
+        self._opened = opened
+        self._wrote = written
+        self._now = now
+        self._poll = Poll()
+        self._states: dict[str, str] = {}
+        self._times: dict[str, float] = {}
+        self._changed = threading.Condition()
+        self._waiting: deque[Poll] = deque()
+        self._size = 0
+        self._overflows = False
+        self._losing: tuple[float, str] | None = None
+        self._new = False
+        self._opens = 0
+        self._given = self._taken = 0
+        self._ending = False
+        self._busy_since: float | None = None
+        self.trouble = ""
+        """Why nothing is written now; empty where all is well."""
+        self.counters: Counter[str] = Counter(history_values=0, history_lost=0)
+        self._store: Store | None = None
+        self._inode = 0
+        self._tidied = -1e9
+        self._forgot = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+
+    def start(self) -> None:
+        """Open the store and begin to write, in a thread."""
+        self._thread.start()
+
+    # What the query loop says
+
+    def add(self, values: Mapping[str, Any], asked: float, quality: Quality = Quality.GOOD) -> None:
+        """Values that were read; `asked` (monotonic s) is when. What is not known, or no measurement, is passed over.
+
+        The same value once more, with the same time, is passed over as well. One that cannot be recorded exactly is
+        lost alone, and counted.
+        """
+        time_ms = self._now() - round((time.monotonic() - asked) * 1000)
+        for key, value in values.items():
+            if key not in self._measured or not isinstance(value, int | float) or self._times.get(key) == asked:
+                continue
+            self._times[key] = asked
+            try:
+                self._poll.values.append((key, _possible(time_ms), exact(value), int(quality)))
+            except (ValueError, OverflowError) as error:
+                if value == value:  # what does not equal itself is NaN: not known
+                    self._lost(1, f"{key}: {error}")
+
+    def states(self, states: Mapping[str, str]) -> None:
+        """What the device and its daemon are in now: those that have changed become events."""
+        now = self._now()
+        if self._new:  # a new history has to know how things stand
+            self._new = False
+            self._states.clear()
+        for name, value in states.items():
+            if self._states.get(name) != value:
+                self._states[name] = value
+                self._poll.events.append(Event(now, "state", name, _plain(value)))
+
+    def commit(self) -> None:
+        """A poll is over: have it written. Never waits."""
+        poll, self._poll = self._poll, Poll()
+        if len(poll):
+            self._put(poll)
+
+    def event(self, kind: str, name: str, value: str = "", detail: str = "", who: str = "") -> None:
+        """Something happened. From any thread; never waits."""
+        happened = Event(self._now(), kind, _plain(name), _plain(value), _plain(detail), _plain(who))
+        self._put(Poll(events=[happened]))
+
+    def _put(self, poll: Poll) -> None:
+        with self._changed:
+            self._waiting.append(poll)
+            self._given += 1
+            self._size += len(poll)
+            while self._size > MOST_WAITING and len(self._waiting) > 1:
+                gone = self._waiting.popleft()
+                self._size -= len(gone)
+                self._taken += 1
+                if not self._overflows:
+                    self._overflows = True
+                    self._log.error(
+                        "history: memory for what cannot be written is full; the oldest is lost from now on"
+                    )
+                self.counters["history_lost"] += len(gone)
+            self._changed.notify_all()
+
+    # What others ask
+
+    def written(self, within: float) -> bool:
+        """Whether all that was handed over by now is on the disk (or lost); waits `within` s for that."""
+        with self._changed:
+            wanted = self._given
+            return self._changed.wait_for(lambda: self._taken >= wanted, within)
+
+    def conditions(self) -> dict[str, Condition]:
+        """Alarms about the recording."""
+        since = self._busy_since
+        why = self.trouble
+        if not why and since is not None and time.monotonic() - since > HANGS:
+            why = f"the store has been busy with one commit for {time.monotonic() - since:.0f} s"
+        if not why and self._losing is not None and time.monotonic() - self._losing[0] < TOLD:
+            lost = f"values cannot be recorded and are lost, see the log: {self._losing[1]}"
+            return {"history": Condition(lost, Priority.MEDIUM, logged=False)}
+        if not why:
+            return {}
+        text = f"nothing is recorded: {why}; {self._size} values wait in memory"
+        return {"history": Condition(text, Priority.MEDIUM, logged=False)}
+
+    def end(self, deadline: float) -> bool:
+        """Write what is there, by `deadline` (monotonic), and close; False where that was not done."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        if left := self._size:
+            self._log.error(f"history: {left} values could not be written before the end, and are lost")
+        return not self._thread.is_alive() and not left
+
+    # The thread
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                pause = BACK_OFF[min(failures, len(BACK_OFF)) - 1] if failures else TIDY
+                ready = (lambda: self._ending) if failures else (lambda: self._ending or bool(self._waiting))
+                self._changed.wait_for(ready, pause)
+                ending = self._ending
+            try:
+                self._write()
+                if not ending:
+                    self._tidy()
+            except StoreError as error:
+                failures += 1
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - this thread must not end, whatever went wrong
+                failures += 1
+                self._own_error(error)
+            else:
+                if failures and self.trouble:
+                    self._log.info(
+                        f"history: recording goes on; {self.counters['history_lost']} of what waited was lost"
+                    )
+                failures, self.trouble = 0, ""
+            finally:
+                self._busy_since = None
+            if ending:
+                self._close()
+                return
+
+    def _write(self) -> None:
+        """All that waits."""
+        self._busy_since = time.monotonic()
+        if self._store is None or not self._same_file():
+            self._open()
+        store = self._store
+        assert store is not None
+        device = store.device_id(self.site, self.device)
+        while self._waiting:
+            polls = self._next()
+            self._busy_since = time.monotonic()
+            try:
+                self._commit(store, device, polls)
+            except Exception as error:
+                if not _hopeless(error):
+                    raise
+                self._one_by_one(store, device, polls)
+            else:
+                self._done(polls)
+            self._wrote()
+
+    def _next(self) -> list[Poll]:
+        """The oldest that wait: as many as are committed at once."""
+        polls: list[Poll] = []
+        size = 0
+        with self._changed:
+            for poll in self._waiting:
+                if polls and size + len(poll) > TOGETHER:
+                    break
+                polls.append(poll)
+                size += len(poll)
+        return polls
+
+    def _commit(self, store: Store, device: int, polls: list[Poll]) -> None:
+        rows: list[Recorded] = [
+            (self._series(store, key), when, value, quality)
+            for poll in polls
+            for key, when, value, quality in poll.values
+        ]
+        store.record(device, rows, [event for poll in polls for event in poll.events], post=self._post)
+        self.counters["history_values"] += len(rows)
+
+    def _one_by_one(self, store: Store, device: int, polls: list[Poll]) -> None:
+        """Something in these polls cannot be written: it alone shall be lost."""
+        for poll in polls:
+            try:
+                self._commit(store, device, [poll])
+            except Exception as error:
+                if not _hopeless(error):
+                    raise
+                self._lost(len(poll), str(error) or repr(error))
+            self._done([poll])
+
+    def _series(self, store: Store, key: str) -> int:
+        known = self._measured[key]
+        return store.series_id(Series(self.site, self.device, key, known.unit, known.label, known.counter))
+
+    def _done(self, polls: list[Poll]) -> None:
+        with self._changed:
+            for poll in polls:
+                if self._waiting and self._waiting[0] is poll:
+                    self._waiting.popleft()
+                    self._size -= len(poll)
+                    self._taken += 1
+                else:  # dropped meanwhile, as the oldest of too many; and it was not lost after all
+                    self.counters["history_lost"] -= len(poll)
+            self._overflows = self._overflows and bool(self._waiting)
+            self._changed.notify_all()
+
+    def _tidy(self) -> None:
+        """Seal what has ended, and forget what may be; a step at a time, and only while nobody waits."""
+        store, now = self._store, time.monotonic()
+        if store is None or now - self._tidied < TIDY:
+            return
+        while not self._waiting and not self._ending:
+            self._busy_since = time.monotonic()
+            if not store.seal():
+                self._tidied = now
+                break
+        if self._keep is not None and now - self._forgot > FORGET:
+            self._forgot = now
+            store.forget(self._keep, (self.site, self.device))
+
+    # Opening, and what may go wrong
+
+    def _open(self) -> None:
+        self._close()
+        path = _path_of(self.url)
+        with alone(path):
+            self._inode = inode(path)
+            self._store = store = Store(self.url, self._now)
+            self._inode = inode(path)
+        store.device_id(self.site, self.device)  # which forwarders look for
+        self._new = self._opens > 0 and not store.database.found_version
+        self._opens += 1
+        self._opened(store)
+
+    def _close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _same_file(self) -> bool:
+        """Whether the file that is open is still the one of that name: SQLite goes on writing into a deleted one."""
+        path = _path_of(self.url)
+        if path is None or (found := inode(path)) == self._inode:
+            return True
+        if not found:
+            self._log.error(f"history: {path} has gone; a new one is begun")
+        return False
+
+    def _failed(self, error: StoreError) -> None:
+        path = _path_of(self.url)
+        self._close()
+        what = "what is measured is kept in memory until it can be written"
+        before, self.trouble = self.trouble, str(error)
+        if error.trouble is Trouble.CORRUPT and path is not None:
+            done, text = set_aside(path, self._inode)
+            if done:
+                before, what = "", text
+            else:
+                self.trouble = f"{error}; {text}"
+        if not before:
+            self._log.error(f"history: {self.trouble}; {what}")
+
+    def _lost(self, count: int, why: str) -> None:
+        """So much cannot be recorded, now or ever. The first ones are told of."""
+        with self._changed:
+            self._losing = time.monotonic(), why
+            self.counters["history_lost"] += count
+            self.counters["history_errors"] += 1
+            told = self.counters["history_errors"] <= 3
+        if told:
+            self._log.error(f"history: {count} values cannot be recorded, and are lost: {why}")
+
+    def _own_error(self, error: Exception) -> None:
+        self._close()
+        self.counters["history_errors"] += 1
+        if self.counters["history_errors"] <= 3:
+            self._log.exception("history: an error of its own")
+        self.trouble = self.trouble or repr(error)
+
+
+def _plain(text: str) -> str:
+    """What every database and every receiver takes."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:MOST_TEXT])
+
+
+def _possible(time_ms: int) -> int:
+    """A time that a history can hold. Raises ValueError for that of a clock which is set before 1970."""
+    if not 0 <= time_ms <= LATEST_TIME:
+        raise ValueError(f"{time_ms} is no time in ms since 1970")
+    return time_ms
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether to try the same once more is of no use."""
+    return not isinstance(error, StoreError) or error.trouble is Trouble.WRONG
+
+
+def _path_of(url: str) -> Path | None:
+    """The file, of SQLite."""
+    from rockit.history.database import parsed
+
+    found = parsed(url)
+    return Path(found.database) if found.drivername == "sqlite" and found.database else None
