@@ -203,6 +203,13 @@ def discover(probe: str | None, only: str | None) -> None:
         click.echo(line)
 
 
+def _history() -> None:
+    from rockit.tool.history import group as history
+
+    group.add_command(history)
+
+
+group.load_later(_history, "history")
 cli.completion_verb(group)
 
 

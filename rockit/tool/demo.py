@@ -159,6 +159,7 @@ def _explain(demo: Demo, config: Path) -> None:
     _say("Try it from another terminal, in this folder:")
     _say(f"  export ROCKIT_DAEMONS_PATH={registry} CHILLERD_CONFIG_PATH={shlex.quote(str(config))}")
     _say("  ./chiller mode manual; ./chiller enable; ./chiller setpoint 12; ./chiller watch")
+    _say("  ./chiller history --since 10m --format plot; ./chiller history --events; ./chiller export -o day.csv")
     _say(f"  bin/rockit fault {shlex.quote(str(demo.scratch / 'chiller'))} unplug        # and `unplug off`")
     _say("Ctrl-C ends the demo.")
 
