@@ -9,10 +9,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from benchmarks import at_rest, cli_start, end, hung_port
+from benchmarks import at_rest, cli_start, end, history, hung_port
 from benchmarks.report import Figure
 
-ALL = {"cli_start": cli_start.run, "at_rest": at_rest.run, "hung_port": hung_port.run, "end": end.run}
+ALL = {
+    "cli_start": cli_start.run,
+    "at_rest": at_rest.run,
+    "hung_port": hung_port.run,
+    "end": end.run,
+    "history": history.run,
+}
 
 
 def main(names: list[str]) -> int:
