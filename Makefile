@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A plain path and no import hook: type checkers see the package from everywhere, and imports are quicker.
 COMPAT := --config-settings editable_mode=compat
+# Most tests wait for processes of theirs, so that two cores can do with four at a time.
+PARALLEL ?= -n 4 --dist worksteal
 RUN_STAMP := $(VENV)/.run
 DEV_STAMP := $(VENV)/.dev
 
@@ -15,7 +17,7 @@ demo: $(RUN_STAMP)
 	@$(BIN)/python -m rockit.tool.demo
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 soak: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)

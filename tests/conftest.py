@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import PATIENCE, ROOT, Process, Site, free_ports, wait_for
+from histories import postgresql_database
 from served import Plant, Served, serving
 
 __all__ = ["PATIENCE", "ROOT", "Process", "Site", "free_ports", "wait_for"]
@@ -32,3 +33,9 @@ def plant() -> Plant:
 def served(plant: Plant) -> Iterator[Served]:
     with serving(plant) as running:
         yield running
+
+
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    with postgresql_database() as url:
+        yield url

@@ -51,6 +51,7 @@ class Plant:
         self.entered = threading.Semaphore(0)
         self.switched: list[Any] = []
         self.calls: list[str] = []
+        self.commands: list[tuple[str, str, str, int]] = []
 
     @read
     def report_status(self) -> dict[str, Any]:
@@ -112,6 +113,9 @@ class Plant:
         if on == "break":
             raise ValueError("a mistake of ours")
         return f"the switch is {'on' if on else 'off'}"
+
+    def commanded(self, name: str, what: str, who: str, code: int, message: str) -> None:
+        self.commands.append((name, what, who, int(code)))
 
     def unmarked(self) -> str:
         self.calls.append("unmarked")

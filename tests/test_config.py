@@ -89,11 +89,27 @@ def test_a_whole_number_may_have_a_decimal_point(written: str, read: int) -> Non
     assert (baud, type(baud)) == (read, int)
 
 
-@pytest.mark.parametrize("key", ["history", "alarms", "notify", "metrics", "tls"])
+@pytest.mark.parametrize("key", ["alarms", "notify", "metrics", "tls"])
 def test_keys_that_are_reserved_take_null_alone(key: str) -> None:
     assert parse(json.dumps({**README, key: None}))
     for value in ({}, False, "sqlite:///x", 0):
         assert problems(**{key: value}) == {key: "not available in this version; leave it out"}
+
+
+def test_what_is_wrong_with_a_history_is_told_with_its_path() -> None:
+    assert parse(json.dumps({**README, "history": None})).history is None
+    assert isinstance(parse(json.dumps(README)).history, msgspec.UnsetType), "absent is not null"
+    assert problems(history=False) == {"history": "expected `object | null`, got `bool`".replace("`", "")}
+    assert problems(history={"keep_raw_days": 0}) == {"history.keep_raw_days": "expected int >= 1"}
+    assert problems(history={"ulr": "sqlite:////x"}) == {"history.ulr": "unknown key; did you mean url?"}
+    assert "there is sqlite:////folder/file" in problems(history={"url": "mysql://x/y"})["history.url"]
+    assert "needs a file" in problems(history={"url": "sqlite://"})["history.url"]
+    forward = [{"url": "influx+http://127.0.0.1:8428/write"}, {"url": "ftp://x"}, {"url": "https://a.b:8443/batch"}]
+    found = problems(history={"forward": forward})
+    assert set(found) == {"history.forward[1].url", "history.forward[2].url"}
+    assert "needs a token_file" in found["history.forward[2].url"]
+    twice = [{"url": "mqtt://127.0.0.1"}, {"url": "mqtt://127.0.0.1"}]
+    assert problems(history={"forward": twice}) == {"history.forward[1].url": "is there twice"}
 
 
 def test_optional_keys_may_be_null() -> None:

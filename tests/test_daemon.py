@@ -535,7 +535,7 @@ def test_nothing_of_it_remains_but_its_state(site: Site) -> None:
     site.simulator()
     assert site.chillerd().stop() == 0
     names = {path.name for path in (site.folder / "state").iterdir()}
-    assert names <= {"lock", "chiller.json", "alarms.json"}
+    assert names <= {"lock", "chiller.json", "alarms.json", "history.sqlite"}
     left = subprocess.run(
         [sys.executable, str(ROOT / "chiller"), "json"], env=site.environment, capture_output=True, timeout=60
     )

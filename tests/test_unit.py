@@ -32,6 +32,7 @@ from rockit.common.errors import Code, CommandError
 from rockit.common.framing import Refused
 from rockit.common.log import Log
 from rockit.common.poll import Poller
+from rockit.common.record import NoRecord
 from rockit.common.state import StateFile
 from rockit.common.transport import NoAnswer, PortLost, protocol_sim
 from rockit.common.transport.line import Line
@@ -82,7 +83,7 @@ class Site:
         self.alarms = Alarms(self.folder, self.log)
         inputs = ChillerInputs(config, stop, self.log)
         state = StateFile(self.folder / "chiller.json", Saved)
-        self.unit = ChillerUnit(config, line, family(line), inputs, self.alarms, state, self.log)
+        self.unit = ChillerUnit(config, line, family(line), inputs, self.alarms, state, self.log, NoRecord())
         self.unit.connect()
         self.poll()
         return self.unit
@@ -551,7 +552,8 @@ def service(site: Site, monkeypatch: pytest.MonkeyPatch) -> ChillerService:
     chiller = manual(site)
     log, driver = site.log, chiller._driver
     poller = Poller(chiller, "chiller", 10.0, threading.Event(), log, lambda: None)
-    return ChillerService(chiller._config, "test", chiller, driver, chiller._inputs, poller, site.alarms, dict, log)
+    inputs, alarms = chiller._inputs, site.alarms
+    return ChillerService(chiller._config, "test", chiller, driver, inputs, poller, alarms, dict, log, NoRecord())
 
 
 def test_a_loop_that_hangs_makes_old_values_unknown(site: Site, service: ChillerService) -> None:
