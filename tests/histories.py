@@ -9,12 +9,14 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from math import fsum
 
 import pytest
 
+from rockit.history import statements as sql
 from rockit.history.model import BUCKET, Quality, Samples, Series
-from rockit.history.query import Reader
+from rockit.history.query import Reader, View
 from rockit.history.store import Store
 
 SERVER = os.environ.get("ROCKIT_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
@@ -58,6 +60,12 @@ def bits(value: float) -> bytes:
     return struct.pack("<d", value)
 
 
+def stored_rollups(view: View, series: int) -> list[tuple[int, tuple[float, ...]]]:
+    """(bucket number, its roll-up with falls) of all that are stored of a series."""
+    rows = [(row[0], tuple(row[1:])) for row in view.run(sql.ROLLUPS, series, 0, 2**40)]
+    return rows + [(row[0], tuple(row[1:-1])) for row in view.run(sql.LOOK_CURRENT, series)]
+
+
 def invariants(store: Store, model: Model) -> None:
     """Every sample is there, exactly, once; every roll-up equals a recomputation, bit by bit."""
     with Reader(store.database).view() as view:
@@ -75,13 +83,14 @@ def invariants(store: Store, model: Model) -> None:
             for time, (value, quality) in sorted(expected.items()):
                 if quality != Quality.BAD:
                     buckets[time // BUCKET].append((time, value))
-            listed = view.rollups(number, 0, 2**40)
+            listed = stored_rollups(view, number)
             rollups = dict(listed)
             assert len(listed) == len(rollups), "each in one place"
             assert sorted(rollups) == sorted(buckets)
             for bucket, rows in buckets.items():
                 only = [value for _, value in rows]
-                assert tuple(rollups[bucket]) == (len(only), min(only), max(only), fsum(only), only[-1])
+                falls = sum(later < earlier for earlier, later in pairwise(only))
+                assert rollups[bucket] == (len(only), min(only), max(only), fsum(only), only[-1], falls)
 
 
 @contextmanager

@@ -264,20 +264,20 @@ def test_roll_ups_that_are_missing(filled: Filled) -> None:
     assert problem.text == "2 roll-ups are missing, the first that of 01:15"
 
 
-@pytest.mark.parametrize("column", ["count", "least", "greatest", "total", "last"])
+@pytest.mark.parametrize("column", ["count", "least", "greatest", "total", "last", "falls"])
 @pytest.mark.parametrize("day", [BEGIN, BEGIN + 3])
 def test_roll_ups_that_are_wrong_in_the_last_bit(filled: Filled, column: str, day: int) -> None:
     bucket = day * BUCKETS_A_DAY + 3
     where = f"WHERE series = {filled.water} AND bucket = {bucket}"
     [(value,)] = filled.sql(f"SELECT {column} FROM rollups {where}")
-    wrong = value - 1 if column == "count" else math.nextafter(value, math.inf)
+    wrong = value - 1 if column in ("count", "falls") else math.nextafter(value, math.inf)
     filled.sql(f"UPDATE rollups SET {column} = {wrong!r} {where}")
     problem = filled.mended()
     assert problem.what is What.WRONG
     assert problem.text == "1 roll-up is wrong, the first that of 00:45"
 
 
-@pytest.mark.parametrize("column", ["count", "least", "greatest", "total", "last", "last_time"])
+@pytest.mark.parametrize("column", ["count", "least", "greatest", "total", "last", "falls", "last_time"])
 def test_the_current_roll_up_is_checked_as_well(filled: Filled, column: str) -> None:
     filled.sql(f"UPDATE current SET {column} = {column} - 1 WHERE series = {filled.flow}")
     problem = filled.mended()
@@ -298,7 +298,8 @@ def test_a_roll_up_that_counts_more_than_there_is(filled: Filled) -> None:
 
 @everywhere
 def test_a_roll_up_that_is_there_twice(filled: Filled) -> None:
-    [row] = filled.sql(f"SELECT bucket, count, least, greatest, total, last FROM current WHERE series = {filled.water}")
+    columns = "bucket, count, least, greatest, total, last, falls"
+    [row] = filled.sql(f"SELECT {columns} FROM current WHERE series = {filled.water}")
     filled.sql(f"INSERT INTO rollups VALUES ({filled.water}, {', '.join(map(repr, row))})")
     problem = filled.mended()
     assert problem.what is What.TWICE
@@ -306,7 +307,8 @@ def test_a_roll_up_that_is_there_twice(filled: Filled) -> None:
 
 
 def test_a_roll_up_that_is_there_twice_and_wrong_in_both_places(filled: Filled) -> None:
-    filled.sql(f"INSERT INTO rollups SELECT series, bucket, 7, 7, 7, 7, 7 FROM current WHERE series = {filled.water}")
+    sevens = "7, 7, 7, 7, 7, 7"
+    filled.sql(f"INSERT INTO rollups SELECT series, bucket, {sevens} FROM current WHERE series = {filled.water}")
     filled.sql(f"UPDATE current SET total = 8 WHERE series = {filled.water}")
     checked, problems, _ = filled.check(repair=True)
     assert [(problem.what, problem.repaired) for problem in problems] == [(What.TWICE, True), (What.WRONG, True)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from histories import Clock, Model, invariants
+from histories import Clock, Model, invariants, stored_rollups
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -148,7 +148,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def in_rollups(store: Store, series: Series) -> dict[int, tuple[float, ...]]:
     with Reader(store.database).view() as view:
         numbers = {one: number for number, one in view.series().items()}
-        return {bucket: tuple(rollup) for bucket, rollup in view.rollups(numbers[series], 0, 2**40)}
+        return dict(stored_rollups(view, numbers[series]))
 
 
 def raw(store: Store, series: Series) -> list[int]:

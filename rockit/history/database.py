@@ -179,16 +179,6 @@ class Session:
         rows: list[tuple[Any, ...]] = self._cursor.fetchall() if self._cursor.description else []
         return rows
 
-    def each(self, statement: Statement, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """As `run`, a row at a time: others may be asked in between, and many rows take no memory."""
-        compiled = self._database.compiled(statement)
-        cursor = self._fairy.cursor()
-        try:
-            cursor.execute(compiled.sql, self._arranged(statement, compiled, values))
-            yield from cursor
-        finally:
-            cursor.close()
-
     def changed(self, statement: Statement, *values: Any) -> int:
         """Run; how many rows of the table that changed."""
         self.run(statement, *values)

@@ -13,11 +13,12 @@ from typing import Any
 
 from rockit.history import block, times
 from rockit.history.model import BUCKET, BUCKETS_A_DAY, DAY, MINUTE, Quality, Samples
-from rockit.history.rollup import rolled
+from rockit.history.rollup import stored as short_of
+from rockit.history.rollup import stretches
 
 AHEAD = 5 * MINUTE
 """A clock may be ahead of ours by this, ms."""
-_SHORT = struct.Struct("<qdddd")
+_SHORT = struct.Struct("<qddddq")
 
 
 class What(Enum):
@@ -65,7 +66,7 @@ class Day:
     rows: Sequence[tuple[Any, ...]]
     """(time, value, quality)"""
     rollups: Sequence[tuple[Any, ...]]
-    """(bucket, count, least, greatest, total, last)"""
+    """(bucket, count, least, greatest, total, last, falls)"""
     current: tuple[Any, ...] | None
     """The same with the time of the last sample; of whatever day."""
     aside: Sequence[tuple[int, str]]
@@ -128,7 +129,7 @@ def judged(day: Day) -> Verdict:
 
 def _compare(day: Day, raw: Samples, verdict: Verdict) -> None:
     """The roll-ups that are stored against those of the samples, bit by bit."""
-    expected = {bucket: tuple(rollup) for bucket, rollup in rolled(raw, BUCKET)}
+    expected = {bucket: short_of(values) for bucket, values in stretches(raw, BUCKET)}
     stored = {row[0]: tuple(row[1:]) for row in day.rollups}
     anew: set[int] = set()
     wrong: list[int] = []

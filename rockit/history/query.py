@@ -6,19 +6,18 @@ Nothing here waits for who writes: SQLite in WAL mode and PostgreSQL both show r
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from heapq import merge
-from itertools import chain
 from typing import Any
 
 from rockit.history import block
 from rockit.history import statements as sql
 from rockit.history.database import Database, Session
 from rockit.history.model import BUCKET, BUCKETS_A_DAY, DAY, Event, Samples, Series, bucket_of, day_of
-from rockit.history.rollup import Rollup, rolled
+from rockit.history.rollup import Rollup, stretches
 
 WIDTHS = tuple(1000 * seconds for seconds in (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 450))
 """Buckets narrower than a roll-up, ms; they divide it."""
@@ -26,6 +25,8 @@ ROUND = ((4 * DAY, DAY), (DAY // 2, DAY // 4), (DAY // 12, DAY // 24), (0, BUCKE
 """Buckets wider than the one, ms, are multiples of the other."""
 SPARE = 7
 """So many days of blocks are read at once."""
+TOGETHER = 100 * BUCKETS_A_DAY
+"""So many roll-ups of a counter."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class View:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._run = session.run
+        self.run = session.run
         self._loose: tuple[int, int] | None = None
         self._day: tuple[tuple[int, int], Samples] = (-1, -1), Samples()
         self.problems: list[str] = []
@@ -72,7 +73,7 @@ class View:
     def series(self) -> dict[int, Series]:
         """Id -> series, of all."""
         return {
-            row[0]: Series(row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in self._run(sql.ALL_SERIES)
+            row[0]: Series(row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in self.run(sql.ALL_SERIES)
         }
 
     def samples(self, series: int, start: int, end: int) -> Samples:
@@ -112,25 +113,16 @@ class View:
         first, last = max(day_of(max(start, 0)), oldest), min(day_of(end - 1), newest)
         for begin in range(first, last + 1, SPARE):
             until = min(begin + SPARE - 1, last)
-            sealed = dict(self._run(sql.BLOCKS, series, begin, until))
+            sealed = dict(self.run(sql.BLOCKS, series, begin, until))
             for day in range(begin, until + 1):
                 loose = Samples()
                 if day >= self._loose_days()[0]:
                     # Of a part of a day, the buckets at the ends are named several times.
                     buckets = range(day * BUCKETS_A_DAY, (day + 1) * BUCKETS_A_DAY)
                     wanted = (min(max(bucket, bucket_of(start)), bucket_of(end - 1)) for bucket in buckets)
-                    loose = _ordered(self._run(sql.DAY_SAMPLES, series, *wanted))
+                    loose = _ordered(self.run(sql.DAY_SAMPLES, series, *wanted))
                 if day in sealed or len(loose):
                     yield day, sealed.get(day), loose
-
-    def rollups(self, series: int, first: int, end: int) -> list[tuple[int, Rollup]]:
-        """(bucket number, roll-up) for first <= bucket < end."""
-        rows = [(row[0], Rollup(*row[1:])) for row in self._run(sql.ROLLUPS, series, first, end)]
-        for row in self._run(sql.LOOK_CURRENT, series):
-            if first <= row[0] < end:
-                rows.append((row[0], Rollup(*row[1:-1])))
-                rows.sort(key=lambda pair: pair[0])
-        return rows
 
     def width(self, series: int, start: int, end: int, points: int) -> int:
         """The width of buckets, ms, by which a range has `points` at most (and parts of one at its ends)."""
@@ -149,7 +141,7 @@ class View:
         """
         if width % BUCKET:
             days = self.days(series, start, end)
-            return [(number * width, roll) for day in days for number, roll in rolled(day, width)]
+            return [(number * width, Rollup.of(values)) for day in days for number, values in stretches(day, width)]
         first, last = -(-start // BUCKET), end // BUCKET
         if first >= last:
             return _joined(self._raw(series, start, end), width)
@@ -158,18 +150,18 @@ class View:
         wide = width // BUCKET
         middle = [
             (row[0] * BUCKET, Rollup(int(row[1]), *row[2:]))
-            for row in self._run(sql.WIDE_ROLLUPS, wide, series, first, last, series)
+            for row in self.run(sql.WIDE_ROLLUPS, wide, series, first, last, series)
         ]
-        for row in self._run(sql.LOOK_CURRENT, series):
+        for row in self.run(sql.LOOK_CURRENT, series):
             if first <= row[0] < last:
-                middle.append((row[0] * BUCKET, Rollup(*row[1:-1])))
+                middle.append((row[0] * BUCKET, Rollup(*row[1:6])))
                 middle.sort(key=lambda pair: pair[0])
         return _joined([*head, *middle, *tail], width)
 
     def latest(self, series: int) -> tuple[int, float] | None:
         """Time and value of what was recorded last."""
-        for row in self._run(sql.LOOK_CURRENT, series):
-            return row[-1], row[-2]
+        for *_, last, _falls, time in self.run(sql.LOOK_CURRENT, series):
+            return time, last
         return None
 
     def growth(self, series: int, start: int, end: int) -> Growth | None:
@@ -183,28 +175,28 @@ class View:
         walk = _Walk(self.at(series, start))
         first, last = -(-start // BUCKET), end // BUCKET
         walk.samples(self.samples(series, start, min(first * BUCKET, end)))
-        value = walk.value
-        for bucket, least, greatest, latest in self._readings(series, first, last):
-            # From nothing it may have fallen back to nothing, and the roll-up would look the same.
-            if value is not None and least >= value and latest == greatest and (value or not greatest):
-                value = latest  # it only grew: no need for its samples
-                continue
-            walk.value = value
-            raw = self.samples(series, bucket * BUCKET, (bucket + 1) * BUCKET).believed()
-            walk.samples(raw if len(raw) else Samples([bucket * BUCKET], [latest]))
-            value = walk.value
-        walk.value = value
+        for begin in range(first, last, TOGETHER):
+            readings = self._readings(series, begin, min(begin + TOGETHER, last))
+            before = [None if walk.value is None else (begin, 0.0, walk.value, 0), *readings]
+            # All that only grew needs no look at its samples, and a year of it no time.
+            for was, (bucket, least, latest, falls) in zip(before, readings, strict=False):
+                if was is not None and was[2] <= least and not falls:
+                    continue
+                walk.value = was and was[2]
+                raw = self.samples(series, bucket * BUCKET, (bucket + 1) * BUCKET).believed()
+                walk.samples(raw if len(raw) else Samples([bucket * BUCKET], [latest]))
+            if readings:
+                walk.value = readings[-1][2]
         if first <= last:
             walk.samples(self.samples(series, last * BUCKET, end))
         return walk.growth(newest[0])
 
-    def _readings(self, series: int, first: int, end: int) -> Iterator[tuple[int, float, float, float]]:
-        """(bucket number, least, greatest, last) of each roll-up; a year of them, so nothing more is made of them."""
-        rows = self._session.each(sql.READINGS, series, first, end)
-        for row in self._run(sql.LOOK_CURRENT, series):
-            if first <= row[0] < end:
-                now = (row[0], row[2], row[3], row[5])
-                return merge(rows, [now]) if self._run(sql.ROLLUPS, series, row[0], end) else chain(rows, [now])
+    def _readings(self, series: int, first: int, end: int) -> list[tuple[int, float, float, int]]:
+        """(bucket number, least, last, falls) of each roll-up of a range."""
+        rows: list[Any] = self.run(sql.READINGS, series, first, end)
+        for bucket, _, least, _, _, last, falls, _ in self.run(sql.LOOK_CURRENT, series):
+            if first <= bucket < end:
+                insort(rows, (bucket, least, last, falls))
         return rows
 
     def at(self, series: int, time: int) -> tuple[int, float] | None:
@@ -216,8 +208,8 @@ class View:
         here = self.samples(series, bucket * BUCKET, time + 1).believed()
         if len(here):
             return here.times[-1], here.values[-1]
-        found: list[tuple[int, float]] = [(row[0], row[1]) for row in self._run(sql.LAST_BEFORE, series, bucket)]
-        found += [(row[0], row[-2]) for row in self._run(sql.LOOK_CURRENT, series) if row[0] < bucket]
+        found: list[tuple[int, float]] = [(row[0], row[1]) for row in self.run(sql.LAST_BEFORE, series, bucket)]
+        found += [(row[0], row[5]) for row in self.run(sql.LOOK_CURRENT, series) if row[0] < bucket]
         if not found:
             return None
         number, value = max(found)
@@ -227,8 +219,8 @@ class View:
     def events(self, site: str, device: str, start: int, end: int, most: int) -> list[Event]:
         """The newest events of a range, `most` at most, in order of time."""
         found: list[Event] = []
-        for (number,) in self._run(sql.FIND_DEVICE, site, device):
-            found = [Event(*row) for row in self._run(sql.EVENTS, number, start, end, most)]
+        for (number,) in self.run(sql.FIND_DEVICE, site, device):
+            found = [Event(*row) for row in self.run(sql.EVENTS, number, start, end, most)]
         return found[::-1]
 
     def _raw(self, series: int, start: int, end: int) -> list[tuple[int, Rollup]]:
@@ -236,11 +228,11 @@ class View:
         if start >= end:
             return []
         days = self.days(series, start, end)
-        return [(number * BUCKET, roll) for day in days for number, roll in rolled(day, BUCKET)]
+        return [(number * BUCKET, Rollup.of(values)) for day in days for number, values in stretches(day, BUCKET)]
 
     def _only_rolled_up(self, series: int, start: int) -> bool:
         """Whether the raw samples of `start` are kept no more, and their roll-ups are."""
-        [(oldest,)] = self._run(sql.FIRST_ROLLUP, series)
+        [(oldest,)] = self.run(sql.FIRST_ROLLUP, series)
         if oldest is None:
             return False
         raw = self._days(series)[0] * BUCKETS_A_DAY
@@ -248,14 +240,14 @@ class View:
 
     def _days(self, series: int) -> tuple[int, int]:
         """The first and the last day that may have raw samples of a series."""
-        [(oldest, newest)] = self._run(sql.BLOCK_DAYS, series)
+        [(oldest, newest)] = self.run(sql.BLOCK_DAYS, series)
         first, last = self._loose_days()
         return (first, last) if oldest is None else (min(first, oldest), max(last, newest))
 
     def _loose_days(self) -> tuple[int, int]:
         """The first and the last day that have samples which are not sealed; where there are none, first > last."""
         if self._loose is None:
-            [(oldest,)], [(newest,)] = self._run(sql.OLDEST_BUCKET), self._run(sql.NEWEST_BUCKET)
+            [(oldest,)], [(newest,)] = self.run(sql.OLDEST_BUCKET), self.run(sql.NEWEST_BUCKET)
             self._loose = (2**40, -1) if oldest is None else (oldest // BUCKETS_A_DAY, newest // BUCKETS_A_DAY)
         return self._loose
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count, least, greatest, sum and last of the samples of a stretch of time. No I/O.
+"""Count, least, greatest, sum, last and falls of the samples of a stretch of time. No I/O.
 
 Sums are those of the exact numbers, rounded once: they do not depend on the order in which samples came, so that a
 roll-up that grew sample by sample equals one that is computed anew, bit by bit.
@@ -11,10 +11,13 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import fsum
+from operator import gt
 from typing import NamedTuple
 
 from rockit.history.model import Samples
 
+Stored = tuple[int, float, float, float, float, int]
+"""A roll-up as it lies in the tables: the five of `Rollup`, and how often a value was less than the one before it."""
 _NUMBERS = 16
 """So many numbers are kept of a sum before they are made fewer: it costs less than to do so for each."""
 
@@ -50,6 +53,11 @@ class Rollup(NamedTuple):
         )
 
 
+def stored(values: Sequence[float]) -> Stored:
+    """Of values in order of time; at least one."""
+    return (*Rollup.of(values), sum(map(gt, values, values[1:])))
+
+
 @dataclass(slots=True)
 class Growing:
     """The roll-up of the stretch that is being recorded; grows by one sample in a time that does not grow."""
@@ -59,6 +67,7 @@ class Growing:
     greatest: float = 0.0
     last_time: int = -1
     last: float = 0.0
+    falls: int = 0
     _numbers: list[float] = field(default_factory=list)
     """Their sum is exactly that of all that came."""
 
@@ -71,16 +80,16 @@ class Growing:
         return grown
 
     def add(self, time: int, value: float) -> None:
-        """One more, at `time` in ms, that was not there yet."""
+        """One more, at `time` in ms, which is later than that of all before."""
         if not self.count:
             self.least = self.greatest = value
-        elif value < self.least:
-            self.least = value
+        elif value < self.last:
+            self.falls += 1
+            self.least = min(self.least, value)
         elif value > self.greatest:
             self.greatest = value
         self.count += 1
-        if time > self.last_time:
-            self.last_time, self.last = time, value
+        self.last_time, self.last = time, value
         self._numbers.append(value)
         if len(self._numbers) > _NUMBERS:
             self._numbers = _shortened(self._numbers)
@@ -90,9 +99,9 @@ class Growing:
         """The exact sum, rounded once."""
         return fsum(self._numbers)
 
-    def rollup(self) -> Rollup:
+    def stored(self) -> Stored:
         """Of what came up to now; something must have come."""
-        return Rollup(self.count, self.least, self.greatest, fsum(self._numbers), self.last)
+        return self.count, self.least, self.greatest, fsum(self._numbers), self.last, self.falls
 
 
 def _shortened(numbers: list[float]) -> list[float]:
@@ -105,13 +114,13 @@ def _shortened(numbers: list[float]) -> list[float]:
     return fewer
 
 
-def rolled(samples: Samples, width: int) -> Iterator[tuple[int, Rollup]]:
-    """(number of the stretch, its roll-up) for each stretch of `width` ms, counted from 1970, that has samples."""
+def stretches(samples: Samples, width: int) -> Iterator[tuple[int, list[float]]]:
+    """(number of the stretch, its values) for each stretch of `width` ms, counted from 1970, that has samples."""
     believed = samples.believed()
     times, values = believed.times, believed.values
     begin = 0
     while begin < len(times):
         number = times[begin] // width
         end = bisect_left(times, (number + 1) * width, begin)
-        yield number, Rollup.of(values[begin:end])
+        yield number, values[begin:end]
         begin = end

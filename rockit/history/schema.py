@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -103,11 +104,11 @@ damaged = Table(
 )
 """Blocks that could not be read, as they were found, at which time."""
 
-_SHORT = ("count", "least", "greatest", "total", "last")
 
-
-def _short() -> list[Column[float]]:
-    return [_integer("count"), *(_number(name) for name in _SHORT[1:])]  # type: ignore[list-item]
+def _short() -> list[Column[Any]]:
+    values = (_number(name) for name in ("least", "greatest", "total", "last"))
+    # Without the falls of a counter a fall and a rise inside of one stretch would look like a rise.
+    return [_integer("count"), *values, _integer("falls")]
 
 
 rollups = Table(

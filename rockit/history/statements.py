@@ -44,7 +44,7 @@ def _insert(table: Table, names: tuple[str, ...] = (), update_: tuple[str, ...] 
     )
 
 
-SHORT = ("count", "least", "greatest", "total", "last")
+SHORT = ("count", "least", "greatest", "total", "last", "falls")
 _DAY = tuple(f"b{index}" for index in range(BUCKETS_A_DAY))
 
 
@@ -218,7 +218,7 @@ ROLLUPS = Statement(
     ("series", "first", "end"),
 )
 READINGS = Statement(
-    select(rollups.c.bucket, rollups.c.least, rollups.c.greatest, rollups.c.last)
+    select(rollups.c.bucket, rollups.c.least, rollups.c.last, rollups.c.falls)
     .where(_OF_SERIES)
     .order_by(rollups.c.bucket),
     ("series", "first", "end"),

@@ -36,7 +36,7 @@ from rockit.history.model import (
     day_of,
     exact,
 )
-from rockit.history.rollup import Growing, Rollup
+from rockit.history.rollup import Growing, stored
 from rockit.history.schema import samples
 
 MANY = 1000
@@ -229,7 +229,7 @@ class Store:
             if quality == Quality.BAD:
                 continue
             now = growing.get(series)
-            if now is None or now[0] != bucket:
+            if now is None or now[0] != bucket or time < now[1].last_time:
                 believed = ((row[1], row[0]) for row in rows if row[4] != Quality.BAD)
                 for series, bucket in dict.fromkeys(believed):  # noqa: PLW2901 (this loop is over)
                     self._enter(series, bucket, {})
@@ -238,7 +238,7 @@ class Store:
                 grown[series] = bucket, now[1], now[1].count
             now[1].add(time, value)
         changes = [
-            (*roll.rollup(), roll.last_time, series, bucket, count) for series, (bucket, roll, count) in grown.items()
+            (*roll.stored(), roll.last_time, series, bucket, count) for series, (bucket, roll, count) in grown.items()
         ]
         if self._session.many(sql.GROW_CURRENT, changes) != len(changes):
             raise _ChangedError
@@ -253,7 +253,7 @@ class Store:
         grown = Growing.of(self._bucket(series, bucket, blocks))
         if found and found[0][0] != bucket:
             self._session.run(sql.PUT_ROLLUP, series, *found[0][:-1])
-        self._session.run(sql.PUT_CURRENT, series, bucket, *grown.rollup(), grown.last_time)
+        self._session.run(sql.PUT_CURRENT, series, bucket, *grown.stored(), grown.last_time)
         self._session.run(sql.DROP_ROLLUP, series, bucket)
         self._growing[series] = bucket, grown
 
@@ -339,9 +339,9 @@ class Store:
             if not len(run):
                 continue
             if bucket == current:
-                self._session.run(sql.PUT_CURRENT, series, bucket, *Rollup.of(run.values), run.times[-1])
+                self._session.run(sql.PUT_CURRENT, series, bucket, *stored(run.values), run.times[-1])
             else:
-                others.append((series, bucket, *Rollup.of(run.values)))
+                others.append((series, bucket, *stored(run.values)))
                 newest = bucket if newest is None else max(newest, bucket)
         self._session.many(sql.PUT_ROLLUP, others)
         if newest is not None and newest != current:
