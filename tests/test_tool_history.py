@@ -119,12 +119,30 @@ def test_stats_of_an_outbox(site: Site, store: Path) -> None:
         for time in (wall_clock() - 7_200_000, wall_clock()):
             opened.record(device, [(water, time, 4.0, 0)], post=True)
     assert "2 rows, the oldest 2.0 h old" in succeeded(site, "stats", str(store))
-    assert "no target has confirmed anything yet" in succeeded(site, "stats", str(store))
+    assert "no target has confirmed any of it" in succeeded(site, "stats", str(store))
     harm(store, "INSERT INTO cursors VALUES ('https://a', 1, 1), ('https://b', 1, 2), ('https://c', 1, 0)")
     printed = succeeded(site, "stats", str(store))
     assert "https://a: 1 row behind, the oldest 0 s old" in printed or "https://a: 1 row behind, the oldest " in printed
     assert "https://b: has all" in printed
     assert "https://c: 2 rows behind, the oldest 2.0 h old" in printed
+
+
+def test_what_waits_under_a_former_name_can_be_dropped(site: Site, store: Path) -> None:
+    with Store(f"sqlite:///{store}") as opened:
+        water = opened.series_id(WATER)
+        for value, name in enumerate(("old", "old", "clasp_chiller", "old")):
+            opened.record(opened.device_id("clasp", name), [(water, wall_clock(), float(value), 0)], post=True)
+    place = ["--drop-outbox", "clasp/old"]
+    assert "would delete 3 rows of the outbox of clasp/old; say --yes" in failed(site, 64, "vacuum", str(store), *place)
+    told = failed(site, 1, "vacuum", str(store), "--drop-outbox", "clasp/new")
+    assert "there is no device clasp/new here; there is clasp/clasp_chiller, clasp/old" in told
+    assert "'old' is not SITE/DEVICE" in failed(site, 64, "vacuum", str(store), "--drop-outbox", "old")
+    printed = succeeded(site, "vacuum", str(store), *place, "--yes")
+    assert "2 rows of the outbox of clasp/old dropped" in printed, "the newest stays, so that numbers only grow"
+    printed = succeeded(site, "stats", str(store))
+    assert "clasp/old: 1 row," in printed
+    assert "clasp/clasp_chiller: 1 row," in printed
+    assert f"samples   {SAMPLES + 4:,}:" in printed
 
 
 # --- which store

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Table, bindparam, distinct, func, literal_column, select, text
+from sqlalchemy import BigInteger, Table, bindparam, delete, distinct, func, literal_column, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rockit.common.errors import Code, CommandError
@@ -43,6 +43,13 @@ _ROLLED = _by(rollups.c.series, _COUNT, func.min(rollups.c.bucket), func.max(rol
 _CURRENT = Statement(select(current.c.series, current.c.bucket, current.c.last_time))
 _DAMAGED = _by(damaged.c.series, _COUNT)
 _OUTBOX = _by(outbox.c.device, _COUNT, func.min(outbox.c.time))
+_DROP_OUTBOX = Statement(
+    # The newest row of all stays, whose ever it is: ids only grow.
+    delete(outbox).where(
+        (outbox.c.device == bindparam("device")) & (outbox.c.id < select(func.max(outbox.c.id)).scalar_subquery())
+    ),
+    ("device",),
+)
 _CURSORS = Statement(select(cursors.c.device, cursors.c.target, cursors.c.sent).order_by(cursors.c.target))
 _BEHIND = Statement(
     select(_COUNT, func.min(outbox.c.time)).where(
@@ -214,6 +221,33 @@ def forget(store: Store, days: int, progress: Progress) -> int:
         done += 1
         progress("forgetting", min(done, whole[2] - whole[1]), whole[2] - whole[1])
     return done
+
+
+def waiting(database: Database, site: str, device: str) -> int:
+    """How many rows the outbox of a device has. Raises CommandError where there is no such device, and StoreError."""
+    session = database.session()
+    try:
+        with session.reading():
+            return _waiting(session, _device(session, site, device))
+    finally:
+        session.close()
+
+
+def drop_outbox(store: Store, site: str, device: str) -> int:
+    """Drop what waits to be forwarded; the samples themselves stay. How many rows. Raises CommandError, StoreError."""
+    with store.session.writing():
+        return store.session.changed(_DROP_OUTBOX, _device(store.session, site, device))
+
+
+def _device(session: Session, site: str, device: str) -> int:
+    for (number,) in session.run(sql.FIND_DEVICE, site, device):
+        return int(number)
+    known = ", ".join(f"{row[1]}/{row[2]}" for row in session.run(sql.ALL_DEVICES)) or "none"
+    raise CommandError(Code.FAILED, f"there is no device {site}/{device} here; there is {known}")
+
+
+def _waiting(session: Session, device: int) -> int:
+    return next((int(row[1]) for row in session.run(_OUTBOX) if row[0] == device), 0)
 
 
 def seal(store: Store, progress: Progress) -> int:

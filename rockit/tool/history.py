@@ -138,8 +138,14 @@ def check(store: str | None, repair: bool) -> None:
     "--keep-raw-days", "days", type=click.IntRange(1, 100_000), metavar="N",
     help="delete samples that are older than N days; their roll-ups and all events stay",
 )  # fmt: skip
+@click.option(
+    "--drop-outbox",
+    "place",
+    metavar="SITE/DEVICE",
+    help="delete what waits to be forwarded of a device that has been renamed or forwards no more; its samples stay",
+)
 @click.option("--yes", is_flag=True, help="delete without asking")
-def vacuum(store: str | None, days: int | None, yes: bool) -> None:
+def vacuum(store: str | None, days: int | None, place: str | None, yes: bool) -> None:
     """Make a history as small as it can be: seal all finished days, give free room back to the disk.
 
     The daemon may run: while the file is written anew it keeps what it measures in memory. That needs free room
@@ -148,6 +154,7 @@ def vacuum(store: str | None, days: int | None, yes: bool) -> None:
     \b
     rockit history vacuum /etc/chillerd/clasp.json
     rockit history vacuum --keep-raw-days 3650 /etc/chillerd/clasp.json
+    rockit history vacuum --drop-outbox clasp/old_name /etc/chillerd/clasp.json
     """
     from rockit.history import maintenance
     from rockit.history.places import looking, writing
@@ -158,10 +165,15 @@ def vacuum(store: str | None, days: int | None, yes: bool) -> None:
     with looking(url, older=True) as database:
         before = _size(database)
         samples, first, kept = maintenance.forgettable(database, days, now) if days is not None else (0, 0, 0)
+        site, device = _place(place) if place is not None else ("", "")
+        posts = maintenance.waiting(database, site, device) if place is not None else 0
     if samples and not yes:
-        _confirm(samples, first, kept)
+        _confirm(f"{samples:,} samples, from {_date(first)} to before {_date(kept)}", "Their roll-ups stay.")
+    if posts and not yes:
+        _confirm(f"{posts:,} rows of the outbox of {place}", "They are never forwarded then; the samples stay here.")
     # What was asked for is done, even where a day ends meanwhile.
     with writing(url, lambda: now) as opened:
+        dropped = maintenance.drop_outbox(opened, site, device) if posts else 0
         with bar() as progress:
             forgotten = maintenance.forget(opened, days, progress) if days is not None and samples else 0
             sealed = maintenance.seal(opened, progress)
@@ -169,6 +181,8 @@ def vacuum(store: str | None, days: int | None, yes: bool) -> None:
             maintenance.compact(opened.database)
         if days is not None:
             click.echo(f"{samples:,} samples of {forgotten} days forgotten")
+        if place is not None:
+            click.echo(f"{dropped:,} row{'' if dropped == 1 else 's'} of the outbox of {place} dropped")
         click.echo(f"{sealed} days of series sealed")
         click.echo(f"{before} before, {_size(opened.database)} now")
 
@@ -185,14 +199,26 @@ def _size(database: Any) -> str:
     return megabytes(found["bytes"] + found.get("wal_bytes", 0))
 
 
-def _confirm(samples: int, first: int, kept: int) -> None:
+def _place(text: str) -> tuple[str, str]:
+    site, found, device = text.rpartition("/")
+    if not found or not device:
+        raise click.BadParameter(
+            f"{text!r} is not SITE/DEVICE, as `rockit history stats` shows it", param_hint="--drop-outbox"
+        )
+    return site, device
+
+
+def _date(day: int) -> str:
     from rockit.history.model import DAY
     from rockit.history.times import iso
 
-    what = f"{samples:,} samples, from {iso(first * DAY)[:10]} to before {iso(kept * DAY)[:10]}"
+    return iso(day * DAY)[:10]
+
+
+def _confirm(what: str, stays: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(f"this would delete {what}; say --yes where nobody can be asked")
-    if not click.confirm(f"Delete {what}? Their roll-ups stay.", err=True):
+    if not click.confirm(f"Delete {what}? {stays}", err=True):
         raise CommandError(Code.FAILED, "nothing was changed")
 
 
@@ -223,7 +249,8 @@ def import_(
 
     FILE is the SQLite file of Chronos or pyHM, an RRD as XML (rrdtool dump), or another history of rockit's: a copy, a
     file that was set aside, or a URL. What is there already stays as it is, so that it can be done again at any time,
-    also beside a daemon that records.
+    also beside a daemon that records. Of a damaged history all is taken that can be read; what cannot is told, and the
+    exit code is 1.
 
     \b
     rockit history import chronos.db --site clasp --device clasp_boiler --time-zone Atlantic/Canary \\
@@ -255,6 +282,9 @@ def import_(
         raise CommandError(Code.FAILED, str(error)) from None
     for line in report.lines():
         click.echo(line)
+    if report.unread:
+        _note("the file is damaged: all that can be read of it was taken, and that is not all of it")
+        sys.exit(int(Code.FAILED))
 
 
 def _pairs(option: str, given: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ def _outbox_lines(box: dict[str, Any]) -> Iterator[str]:
         late = f"{target['rows']:,} {_rows(target['rows'])} behind{_since(target)}" if target["rows"] else "has all"
         yield f"{'':<9}    {target['target']}: {late}"
     if not box["targets"]:
-        yield f"{'':<9}    no target has confirmed anything yet"
+        yield f"{'':<9}    no target has confirmed any of it (those of live values never do)"
 
 
 def _rows(count: int) -> str:
