@@ -79,6 +79,54 @@ def test_a_step_that_fails_changes_nothing(url: str, monkeypatch: pytest.MonkeyP
     assert values(url) == [11.5, 11.6]
 
 
+TABLES = {
+    "another table": "CREATE TABLE orders (id INTEGER PRIMARY KEY)",
+    "a table about, another one": "CREATE TABLE about (author TEXT)",
+    "the same columns": "CREATE TABLE about (name TEXT, value TEXT)",
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_file_of_another_program_stays_as_it_is(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "orders.sqlite"
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text(table))
+    engine.dispose()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"it is another program's: it has a table '(orders|about)'") as caught:
+        Store(f"sqlite:///{path}")
+    assert caught.value.trouble is Trouble.REFUSES, "and nothing is set aside"
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_server_may_have_tables_of_others_but_not_of_our_names(postgresql: str) -> None:
+    engine = sqlalchemy.create_engine(postgresql)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE events (name TEXT)"))
+    with pytest.raises(StoreError, match="it has a table 'events' that is not that of a history"):
+        Store(postgresql)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE events RENAME TO orders"))
+    engine.dispose()
+    filled(postgresql)
+    assert values(postgresql) == [11.5, 11.6]
+
+
+def test_who_asks_makes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "100 % of #1.sqlite"
+    filled(f"sqlite:///{path}")
+    asking = Database(f"sqlite:///{path}", make=False)
+    with Reader(asking).view() as view:
+        assert view.samples(1, 0, DAY).values == [11.5, 11.6]
+    asking.close()
+    path.unlink()
+    with pytest.raises(StoreError, match="unable to open database file"):
+        asking.session()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_later_version_is_left_alone(url: str) -> None:
     filled(url)
     engine = sqlalchemy.create_engine(url)

@@ -25,7 +25,6 @@ from rockit.history import schema
 BUSY = 20.0
 """So long a writer waits for another one on the same file, s."""
 _PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # in WAL only this is durable: what was committed survives a power cut
     f"PRAGMA busy_timeout={int(BUSY * 1000)}",
     "PRAGMA journal_size_limit=67108864",
@@ -75,7 +74,8 @@ class _Compiled(NamedTuple):
 class Database:
     """A history's database. Raises StoreError where it cannot be opened, ValueError for a URL that is none of ours."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, make: bool = True) -> None:
+        """Without `make`, a file of SQLite that is not there is not made by connecting to it."""
         self.url = parsed(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self.url.set(query={}).render_as_string(hide_password=True)
@@ -85,8 +85,11 @@ class Database:
             # A server that has gone without a word (power, cable) is noticed by TCP in about half a minute.
             alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30000}
             options = {"connect_args": {"connect_timeout": 10, **alive}, "pool_pre_ping": True}
+        place = self.url
+        if self.sqlite and not make:
+            place = self.url.set(database=Path(str(self.url.database)).as_uri(), query={"mode": "rw", "uri": "true"})
         self.engine: Engine = sqlalchemy.create_engine(
-            self.url, pool_size=2, max_overflow=2, pool_timeout=5, poolclass=sqlalchemy.QueuePool, **options
+            place, pool_size=2, max_overflow=2, pool_timeout=5, poolclass=sqlalchemy.QueuePool, **options
         )
         if self.sqlite:
             event.listen(self.engine, "connect", _settle)
@@ -108,8 +111,23 @@ class Database:
                     self.found_version = schema.prepare(connection)
                     if not self.found_version and self.path is not None:
                         self.path.chmod(0o640)  # as all state; the log beside it takes the same mode
-            except schema.TooNewError as error:
+                if self.sqlite:
+                    self._log_ahead()
+            except schema.NotOursError as error:
                 raise StoreError(Trouble.REFUSES, f"{self.name}: {error}") from None
+
+    def _log_ahead(self) -> None:
+        """Have SQLite write a log ahead of the file, which is a property of the file: nobody waits for who writes.
+
+        Only now, for a file that turns out to be another program's shall stay as it is.
+        """
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                cursor.execute("PRAGMA journal_mode=WAL").fetchall()
+        finally:
+            connection.close()
 
     def session(self) -> Session:
         """A connection for one thread. Raises StoreError."""

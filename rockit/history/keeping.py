@@ -140,7 +140,7 @@ class History:
     def _readable(self) -> Reader:
         with self._lock:
             if self._reader is None:
-                self._reader = Reader(Database(self._url))
+                self._reader = Reader(Database(self._url, make=False))
             return self._reader
 
     def _opened(self, _store: Store) -> None:

@@ -21,7 +21,7 @@ class Outgoing:
     """One thread's view of the outbox. Raises StoreError."""
 
     def __init__(self, url: str, site: str, device: str) -> None:
-        self._database = Database(url)
+        self._database = Database(url, make=False)
         self._session = self._database.session()
         self._site, self._device = site, device
         self._number = 0

@@ -158,21 +158,18 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
 """Version -> what makes a file of that version one of the next."""
 
 
-class TooNewError(RuntimeError):
-    """The history was written by a later version of this software."""
+class NotOursError(RuntimeError):
+    """The database is another program's, or was written by a later version of this software."""
 
 
 def prepare(connection: Connection) -> int:
     """Make the tables, or bring them to this version; returns the version that was found, 0 for none.
 
-    In the caller's transaction. Raises TooNewError, and nothing is changed.
+    In the caller's transaction. Raises NotOursError, and nothing is changed.
     """
-    found = 0
-    if inspect(connection).has_table(about.name):
-        text = connection.execute(select(about.c.value).where(about.c.name == "version")).scalar()
-        found = int(text) if text else 0
+    found = _version(connection)
     if found > VERSION:
-        raise TooNewError(f"its tables have version {found}; this software knows versions up to {VERSION}")
+        raise NotOursError(f"its tables have version {found}; this software knows versions up to {VERSION}")
     if not found:
         metadata.create_all(connection)
         connection.execute(about.insert().values(name="version", value=str(VERSION)))
@@ -182,3 +179,18 @@ def prepare(connection: Connection) -> int:
     if found < VERSION:
         connection.execute(update(about).where(about.c.name == "version").values(value=str(VERSION)))
     return found
+
+
+def _version(connection: Connection) -> int:
+    """Of the tables; 0 where they may be made. A file of another program's must not get them, nor a server lose its."""
+    looked = inspect(connection)
+    names = set(looked.get_table_names())
+    ours = {column["name"] for column in looked.get_columns(about.name)} if about.name in names else set()
+    if ours == {"name", "value"}:
+        text = connection.execute(select(about.c.value).where(about.c.name == "version")).scalar()
+        if text and text.isdecimal():
+            return int(text)
+    elsewhere = connection.dialect.name == "sqlite"  # on a server others may have tables of other names beside ours
+    if strange := sorted(names if elsewhere else names & metadata.tables.keys()):
+        raise NotOursError(f"it is another program's: it has a table {strange[0]!r} that is not that of a history")
+    return 0
