@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from conftest import Site
 from harness import ROOT
 from outboxes import Local, Watched, at_once, count_at, forwarding, local, watched
@@ -26,6 +27,11 @@ COMMANDS = [shlex.split(line) for line in PAGE.splitlines() if line.startswith("
 @pytest.mark.parametrize("config", CONFIGS)
 def test_its_configs_are_accepted(site: Site, config: dict[str, Any]) -> None:
     path = site.write_config(**config)
+    path.write_text(path.read_text().replace("/etc/rockit", str(site.folder)))
+    trustme.CA().cert_pem.write_to_path(site.folder / "ca.pem")
+    for token in ("clasp.token", "mqtt.token"):
+        (site.folder / token).write_text("secret")
+        (site.folder / token).chmod(0o640)
     checked = site.run(str(ROOT / "chillerd"), "--check", str(path))
     assert (checked.returncode, checked.stderr) == (0, "")
 

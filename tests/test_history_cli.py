@@ -18,6 +18,7 @@ from historybench import GAP, NOW, STEP, Bench, Recording, asking, plain, water
 
 from rockit.history.cli import history_verbs
 from rockit.history.model import DAY
+from rockit.history.tables import wrapped
 from rockit.history.times import iso, ms_of
 
 
@@ -45,6 +46,8 @@ def bench(recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["history", "--until", "2026-02-30"], "--until: '2026-02-30' is no time"),
         (["export", "-o", "x.csv", "--since", "-1h"], "is no time"),
         (["history", "--since", "1h", "--until", "2h"], "--until 2h is not after --since 1h"),
+        (["history", "--since", "2126-11-21"], "--since 2126-11-21 is in the future: it is 20"),
+        (["export", "-o", "x.csv", "--since", "2126-11-21", "--until", "2126-11-22"], "2126-11-21 is in the future"),
         (["history", "--points", "0"], "--points"),
         (["history", "--format", "xml"], "--format"),
         (["history", "--format", "plot", "--events"], "events are no plot"),
@@ -135,6 +138,47 @@ def test_a_table_on_a_terminal_is_no_wider(bench: Bench) -> None:
     assert max(len(line) for line in lines if line.startswith(("2026", "time"))) <= 60
     assert "\x1b[1m" in printed
     assert "\x1b" not in bench.on_a_terminal("history", NO_COLOR="1")[1]
+
+
+@pytest.mark.parametrize("form", ["table", "plot"])
+def test_notes_fit_the_terminal_and_words_stay_whole(bench: Bench, form: str) -> None:
+    words = ["history", "--since", "26h", "--format", form]
+    code, printed = bench.on_a_terminal(*words, columns=60)
+    assert code == 0
+    notes = printed[printed.index("Buckets of") :].splitlines()
+    assert max(map(len, notes)) <= 60
+    text = " ".join(notes)
+    assert "; those without samples are absent. " in text
+    assert text.endswith("dome_temp: none in this range; the newest is 3.5 of 2026-10-22 12:00.")
+    if form == "table":
+        assert max(map(len, bench.shown(*words).splitlines())) > 100, "a file has no width"
+
+
+def test_names_stay_whole_in_sentences() -> None:
+    assert list(wrapped(["the dew-point-of-the-dome is", "no"], 12)) == ["the", "dew-point-of-the-dome", "is", "no"]
+    assert list(wrapped(["a b c"], None)) == ["a b c"]
+
+
+def test_buckets_that_the_range_cuts_are_told(bench: Bench) -> None:
+    def told(*words: str) -> list[str]:
+        shown = bench.shown("history", "--key", "water_temp", *words)
+        return re.findall(r"^Of the (.*) bucket only what lies in the range is counted\.$", shown, re.MULTILINE)
+
+    half = NOW - DAY + 30 * 60_000
+    hours = ["--points", "24"]
+    assert told("--since", iso(NOW - DAY), "--until", iso(NOW), *hours) == []
+    assert told("--since", iso(half), "--until", iso(NOW), *hours) == ["first"]
+    assert told("--since", iso(NOW - DAY), "--until", iso(NOW - 30 * 60_000), *hours) == ["last"]
+    assert told("--since", iso(half), "--until", iso(NOW - 30 * 60_000), *hours) == ["first and the last"]
+    assert told("--since", iso(half), "--until", iso(NOW), "--points", "24", "--format", "plot") == ["first"]
+    assert told("--since", "2020-01-01", "--until", "2020-01-02") == [], "there is none"
+    words = ["history", "--key", "water_temp", "--since", iso(half), "--until", iso(NOW), *hours, "--format", "csv"]
+    first = next(row for row in csv.reader(bench.shown(*words).splitlines()) if row[0].startswith(iso(NOW - DAY)[:16]))
+    assert first[1] == "180", "half an hour of it"
+    with open(bench.site.folder / "stdout", "wb") as output:
+        code, printed = bench.on_a_terminal(*words, output=output)
+    assert (code, printed.strip()) == (0, "note: Of the first bucket only what lies in the range is counted.")
+    assert "note" not in (bench.site.folder / "stdout").read_text()
 
 
 def test_points_gaps_and_ranges_without_anything(bench: Bench) -> None:

@@ -173,13 +173,14 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_a_config_may_say_that_nothing_is_recorded(site: Site) -> None:
     site.config.write_text(json.dumps({**json.loads(site.config.read_text()), "history": None}))
     site.simulator()
-    site.chillerd()
+    daemon = site.chillerd()
     with site.client() as client:
         with pytest.raises(CommandError, match='keeps no history: its config says "history": null') as raised:
             client.history()
         assert raised.value.code == Code.FAILED
         assert not [key for key in client.counters() if key.startswith("history")]
     assert not list((site.folder / "state").glob("history*"))
+    assert "sqlite" not in Path(f"/proc/{daemon.pid}/maps").read_text(), "nor does it cost anything"
 
 
 def test_who_did_what_is_recorded(site: Site) -> None:

@@ -39,7 +39,8 @@ def test_export_writes_every_sample(bench: Bench, kind: str) -> None:
     expected = {t: water(t) for t in range(NOW - 2 * DAY, NOW, STEP) if t not in GAP}
     minutes = [t + 7 for t in range(NOW - 2 * DAY, NOW, 6 * STEP)]
     assert said.startswith(f"{path}: ")
-    assert "samples of 4 quantities between 2026-11-19T12:00:00Z and 2026-11-21T12:00:00Z" in said
+    period = "between 2026-11-19T12:00:00Z and 2026-11-21T12:00:00Z"
+    assert f"samples of 3 quantities {period}; nothing of dome_temp\n" in said
     if kind == "json":
         content = json.loads(path.read_text())
         place = list(content["columns"]).index("water_temp")
@@ -73,11 +74,24 @@ def test_export_of_buckets(bench: Bench) -> None:
     said = bench.shown(
         "export", "-o", str(path), "--until", iso(NOW), "--points", "24", "--key", "water_temp", "--key", "energy"
     )
-    assert "buckets of 1 h of 2 quantities" in said
+    assert said.startswith(
+        f"{path}: 2 quantities in 21 buckets of 1 h between 2026-11-20T12:00:00Z and 2026-11-21T12:0"
+    )
     table = Table.read(path, format="ascii.ecsv")
+    assert len(table) == 21
     assert table.meta["bucket"] == 3600.0
+    assert table.meta["bucket_range"] == "only what lies from start to end counts"
     assert max(table["water_temp_max"]) > 16
     assert "energy_mean" not in table.colnames
+
+
+def test_one_is_told_as_one(bench: Bench) -> None:
+    words = ["export", "--format", "csv", "-o", str(bench.site.folder / "x.csv"), "--overwrite", "--key", "energy"]
+    words += ["--until", iso(NOW)]
+    said = bench.shown(*words, "--since", iso(NOW - 60_000))
+    assert ": 1 sample of 1 quantity between" in said
+    said = bench.shown(*words, "--since", iso(NOW - 60_000), "--points", "1")
+    assert ": 1 quantity in 1 bucket of 1 min between" in said
 
 
 def test_export_to_standard_output(bench: Bench) -> None:
@@ -147,7 +161,7 @@ def test_progress_is_shown_on_terminals_only(bench: Bench) -> None:
     assert code == 0
     assert "fetching" in plain(printed)
     assert "━" in printed, "a bar"
-    assert plain(printed).rstrip().endswith("2026-11-21T12:00:00Z")
+    assert plain(printed).rstrip().endswith("2026-11-21T12:00:00Z; nothing of dome_temp")
     assert "fetching" not in bench.on_a_terminal(*words, TERM="dumb")[1]
     with open(bench.site.folder / "stdout", "wb") as output:
         words = ["export", "--since", "2d", "--format", "csv", "-o", "-"]

@@ -213,6 +213,29 @@ def test_a_key_whose_unit_changed_is_two_series(store: Store) -> None:
     }  # fmt: skip
 
 
+def test_a_key_whose_unit_changed_there_and_back_is_the_one_that_is_recorded_now(store: Store) -> None:
+    store.merge(WATER, Samples.of([(BEGIN, 11.5, 0)]))
+    store.merge(Series("clasp", "chiller", "water_temp", "degF"), Samples.of([(BEGIN + HOUR, 53.0, 0)]))
+    store.merge(WATER, Samples.of([(BEGIN + 2 * HOUR, 11.7, 0)]))
+    found = ask(store, None, seconds(BEGIN), seconds(BEGIN + DAY))["series"]
+    assert {key: series["value"] for key, series in found.items()} == {
+        "water_temp": [11.5, 11.7], "water_temp [degF]": [53.0],
+    }  # fmt: skip
+
+
+def test_rows_of_others_do_not_make_what_was_forgotten_look_empty(store: Store) -> None:
+    """Late values of another device are older than all that this one has kept, and say nothing of it."""
+    store.merge(WATER, Samples.of((BEGIN + n * 60_000, float(n % 50), 0) for n in range(3 * 1440)))
+    while store.seal():
+        continue
+    while store.forget(8, ("clasp", "chiller")):
+        continue
+    store.merge(Series("clasp", "other", "flow", "L/min"), Samples.of([(BEGIN - 50 * DAY, 1.0, 0)]))
+    found = ask(store, ["water_temp"], seconds(BEGIN), seconds(BEGIN + DAY), 5000)
+    assert found["bucket"] == 900
+    assert sum(found["series"]["water_temp"]["count"]) == 1440
+
+
 def test_events_come_in_order_and_a_cut_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     happened = [Event(BEGIN + n // 2, "state", "mode", str(n), number=n % 2) for n in range(8)]
     assert store.add_events("clasp", "chiller", happened) == 8
@@ -252,6 +275,13 @@ def test_widths_are_round(store: Store, span: int, points: int, width: int) -> N
         (["water_tmep"], None, None, None, "'water_tmep' is not recorded here; recorded is water_temp, events"),
         (None, "yesterday", None, None, "'yesterday' is no time: give an age before now"),
         (None, "1h", "2h", None, "the range ends"),
+        (
+            None,
+            "2030-01-01",
+            None,
+            None,
+            "the range begins in the future .2030-01-01T00:00:00Z.; here it is",
+        ),
         (None, None, None, 0, "points must be a number of buckets, 1 or more, not 0"),
         (None, None, None, True, "points must be"),
         (None, None, None, 2.5, "points must be"),

@@ -9,6 +9,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +303,20 @@ def test_what_is_not_known_is_passed_over(bench: Bench) -> None:
     assert [len(poll) for poll in bench.polls] == [1, 0, 10], "a value that is asked for twice is one"
     assert bench.recorder.counters["history_lost"] == 0
     assert bench.log.lines == []
+
+
+def test_numbers_of_every_kind_are_recorded_and_what_has_too_many_digits_is_told(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.recorder.add({"k1": Decimal("5430157.70"), "k2": Fraction(1, 4), "k3": True}, time.monotonic())
+    bench.polls.append(list(bench.recorder._poll.values))
+    bench.recorder.add({"k4": Decimal("0.12345678901234567890")}, time.monotonic())
+    bench.recorder.commit()
+    bench.settled()
+    bench.end()
+    bench.check()
+    assert [value for _, _, value, _ in bench.polls[0]] == [5430157.7, 0.25, 1.0]
+    assert bench.recorder.counters["history_lost"] == 1
+    assert len(bench.errors("k4: Decimal('0.12345678901234567890') has more digits than can be recorded")) == 1
 
 
 def test_an_impossible_time_loses_only_what_is_of_it(bench: Bench) -> None:

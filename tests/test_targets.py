@@ -62,7 +62,11 @@ def test_urls_that_are_right(url: str, token_file: str | None) -> None:
     [
         ("", None, "a target is written as a URL, such as https://"),
         ("chiller.example.org", None, "a target is written as a URL"),
-        ("kafka://broker", None, "unknown kind of target kafka://; there is postgresql+psycopg://"),
+        (
+            "kafka://broker",
+            None,
+            "unknown kind of target kafka://; there is postgresql+psycopg, https, http, influx+http,",
+        ),
         ("influxdb://h:8086", None, "influx+http://127.0.0.1:8428/write?db=rockit"),
         ("https://", TOKEN, "names no host"),
         ("mqtt://:1883", None, "names no host"),
@@ -166,3 +170,11 @@ def test_judging_imports_nothing_heavy() -> None:
     )
     result: Any = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_what_is_no_kind_is_told_in_a_line() -> None:
+    [told] = problems("kafka://broker")
+    assert told == f"unknown kind of target kafka://; there is {', '.join(KINDS)}"
+    assert len(told) < 120
+    [told] = problems("influxdb://h:8086")
+    assert told.endswith("; such as influx+http://127.0.0.1:8428/write?db=rockit"), "one that looks like it"

@@ -11,7 +11,7 @@ import msgspec
 from rockit.chiller import drivers
 from rockit.chiller.drivers import DRIVERS
 from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems, unknown_daemon
-from rockit.history.settings import history_problems
+from rockit.history.settings import history_findings, history_problems
 
 if TYPE_CHECKING:
     from rockit.chiller import control
@@ -92,6 +92,11 @@ class ChillerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_on
             self.humidity_value_key is None or self.temperature_value_key is None
         ):
             yield "dew_point_margin", "needs temperature_daemon with temperature_value_key and humidity_value_key"
+
+    def findings(self) -> Iterator[tuple[str, str]]:
+        """Files and folders that are not there, or not as they must be."""
+        yield from super().findings()
+        yield from history_findings(self.history)
 
     def limits(self) -> control.Limits:
         """What the control needs of this."""

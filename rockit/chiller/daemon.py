@@ -20,7 +20,7 @@ from rockit.common.device import Alarms
 from rockit.common.poll import Poller
 from rockit.common.state import StateFile
 from rockit.common.transport.line import Line
-from rockit.history.keeping import history
+from rockit.history.settings import history
 
 
 class ChillerDaemon:

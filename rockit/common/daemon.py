@@ -90,7 +90,7 @@ def main(
     options = parser.parse_args(arguments)
     try:
         if options.check:
-            configs.load(options.check, cls)
+            _check(options.check, cls)
             _tell(f"{options.check}: valid")
             sys.exit(0)
         positional = options.config_file is not None
@@ -102,6 +102,12 @@ def main(
     except StartError as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+def _check(path: str, cls: type[C]) -> None:
+    """Raises ConfigError for what keeps the daemon from starting, and for what it would only miss."""
+    if found := [f"{key}: {text}" for key, text in configs.load(path, cls).findings()]:
+        raise ConfigError(path, found)
 
 
 def _tell(text: str) -> None:

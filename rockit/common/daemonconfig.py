@@ -69,6 +69,13 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             if name not in known:
                 yield f"control_machines[{index}]", registry.unknown("machine", name, known)
 
+    def findings(self) -> Iterator[tuple[str, str]]:
+        """What this machine lacks just now of what the config names: (path, sentence). For `--check` alone.
+
+        A daemon starts all the same: what it controls does not wait for a disk that is not mounted yet.
+        """
+        yield from ()
+
     def address(self) -> registry.Daemon[object]:
         """Where this daemon listens, by the registry."""
         return registry.find(self.daemon)

@@ -47,11 +47,13 @@ def answer(
         since = until - DAY if start is None else parse(start, now)
     except ValueError as error:
         raise QuestionError(str(error)) from None
+    if end is None and since > now:
+        raise QuestionError(f"the range begins in the future ({iso(since)}); here it is {iso(now)}")
     if since >= until:
         raise QuestionError(f"the range ends ({iso(until)}) before it begins ({iso(since)})")
     if points is not None and (isinstance(points, bool) or not isinstance(points, int) or points < 1):
         raise QuestionError(f"points must be a number of buckets, 1 or more, not {points!r}")
-    known = _named({number: series for number, series in view.series().items() if series.name[:2] == (site, device)})
+    known = _named(view, {number: one for number, one in view.series().items() if one.name[:2] == (site, device)})
     wanted = list(known) if keys is None else [key for key in dict.fromkeys(keys) if key != EVENTS]
     if unknown := [key for key in wanted if key not in known]:
         there = ", ".join([*known, EVENTS]) if known else "nothing yet"
@@ -80,14 +82,16 @@ def answer(
     return found
 
 
-def _named(series: dict[int, Series]) -> dict[str, tuple[int, Series]]:
-    """Key -> series; where the unit of a key has changed, the older ones under `key [unit]`."""
+def _named(view: View, series: dict[int, Series]) -> dict[str, tuple[int, Series]]:
+    """Key -> series; where a key has had several units, those that are not recorded now under `key [unit]`."""
     named: dict[str, tuple[int, Series]] = {}
     for number, one in sorted(series.items()):
         if one.key in named:
-            older = named[one.key]
+            both = [named[one.key], (number, one)]
+            older, named[one.key] = sorted(both, key=lambda pair: view.latest(pair[0]) or (0, 0.0))
             named[f"{one.key} [{older[1].unit}]"] = older
-        named[one.key] = number, one
+        else:
+            named[one.key] = number, one
     return named
 
 

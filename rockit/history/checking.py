@@ -56,7 +56,6 @@ _BLOCK = Statement(
     ("series", "day"),
 )
 _KEPT = Statement(select(series.c.id, series.c.kept_from))
-_KEPT_FROM = Statement(select(series.c.kept_from).where(series.c.id == bindparam("series")), ("series",))
 _MISPLACED = Statement(
     select(samples.c.series, func.count(), func.min(samples.c.time))
     .where(samples.c.time // literal_column(str(BUCKET), BigInteger) != samples.c.bucket)
@@ -306,7 +305,7 @@ class Checker:
                 rows = run(sql.DAY_SAMPLES, number, *range(first, first + BUCKETS_A_DAY))
             rolled = run(sql.ROLLUPS, number, first, first + BUCKETS_A_DAY)
             growing = run(sql.LOOK_CURRENT, number)
-            kept = run(_KEPT_FROM, number)
+            kept = run(sql.KEPT_FROM, number)
         return judged(
             Day(
                 where=plan.name(number, day), day=day, now=self._now(), blocks=sealed, rows=rows, rollups=rolled,

@@ -51,6 +51,7 @@ def history_verbs(group: click.Group) -> None:
 
         TIME is an age before now (90s, 15m, 1h, 2d, 3w, 1y), a date or a time in UTC (2026-11-21, 2026-11-21T10:00), or
         seconds since 1970. Tables and plots are made of buckets; CSV and JSON hold the samples unless --points says so.
+        Buckets begin at round times: of one that reaches beyond the range, only what lies in the range counts.
         """
         if EVENTS in keys:  # as the daemon's own method has it
             events, keys = True, tuple(key for key in keys if key != EVENTS)
@@ -106,8 +107,9 @@ _points = click.option("--points", type=click.IntRange(1), metavar="N", help="ab
 
 def _question(since: str, until: str | None, keys: tuple[str, ...], points: int | None) -> Question:
     """What to ask the daemon, once it can be right. Raises click.UsageError."""
+    from rockit.history.model import MINUTE
     from rockit.history.pages import Question
-    from rockit.history.times import parse
+    from rockit.history.times import iso, parse
 
     now = round(time.time() * 1000)
     ends: list[int] = []
@@ -118,6 +120,8 @@ def _question(since: str, until: str | None, keys: tuple[str, ...], points: int 
             raise click.BadParameter(str(error), param_hint=option) from None
     if len(ends) == 2 and ends[0] >= ends[1]:
         raise click.UsageError(f"--until {until} is not after --since {since}")
+    if ends[0] > now + MINUTE:  # the daemon's clock may be a little ahead of ours
+        raise click.UsageError(f"--since {since} is in the future: it is {iso(now)} now (times are UTC)")
     return Question(list(keys) or None, since, until, points)
 
 
@@ -150,19 +154,24 @@ def _plot(client: Client, question: Question, _events: bool, _measured: bool) ->
 
 def _csv(client: Client, question: Question, events: bool, _measured: bool) -> None:
     from rockit.history.pages import pages
-    from rockit.history.tables import csv_lines, event_csv
+    from rockit.history.tables import csv_lines, cut_buckets, event_csv
 
     if events:
         _echo(event_csv(_events(client, question)["events"]))
         return
     problems: dict[str, None] = {}
+    told: list[str] = []
 
     def answers() -> Iterator[Answer]:
         for answer in pages(client, question):
             problems.update(dict.fromkeys(answer.get("problems", ())))
+            told.extend(cut_buckets(answer))
             yield answer
 
     _echo(csv_lines(answers()))
+    if sys.stderr.isatty():  # for whoever looks; programs read it in the help
+        for note in told:
+            click.echo(f"note: {note}", err=True)
     _warn(problems)
 
 

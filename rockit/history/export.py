@@ -150,7 +150,11 @@ def _meta(recorded: Recorded, description: dict[str, Any]) -> Meta:
         "level": "buckets" if recorded.bucket else "raw",
     }
     if recorded.bucket:
-        meta |= {"bucket": recorded.bucket, "bucket_time": "start of the bucket"}
+        meta |= {
+            "bucket": recorded.bucket,
+            "bucket_time": "start of the bucket",
+            "bucket_range": "only what lies from start to end counts",  # the first and the last may reach beyond
+        }
     if recorded.problems:
         meta["problems"] = "; ".join(recorded.problems)
     return meta
@@ -184,9 +188,19 @@ def _progress(*, hidden: bool = False) -> Iterator[Callable[[Recorded, int | Non
 
 def summary(recorded: Recorded) -> str:
     """What was written, in words."""
-    keys = list(dict.fromkeys(column.key for column in recorded.columns))
+    filled = {column.key for column in recorded.columns if len(column.values)}
+    empty = dict.fromkeys(column.key for column in recorded.columns if column.key not in filled)
     period = f"between {times.iso(recorded.start)} and {times.iso(recorded.end)}"
     if not len(recorded):
         return f"nothing was recorded {period}; the file has no rows"
-    what = f"buckets of {span(recorded.bucket)}" if recorded.bucket else "samples"
-    return f"{len(recorded)} {what} of {len(keys)} {'quantity' if len(keys) == 1 else 'quantities'} {period}"
+    quantities = _counted(len(filled), "quantity", "quantities")
+    if empty:
+        period += f"; nothing of {', '.join(empty)}"
+    if not recorded.bucket:
+        return f"{_counted(len(recorded), 'sample')} of {quantities} {period}"
+    buckets = len(set().union(*(column.times for column in recorded.columns)))
+    return f"{quantities} in {_counted(buckets, 'bucket')} of {span(recorded.bucket)} {period}"
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

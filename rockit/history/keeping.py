@@ -10,15 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rockit.common import VERSION
 from rockit.common.conditions import Condition
-from rockit.common.daemonconfig import DaemonConfig, HistoryConfig
+from rockit.common.daemonconfig import HistoryConfig
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.quality import Measurement
-from rockit.common.record import NoRecord, Record
 from rockit.history.answer import QuestionError, answer
 from rockit.history.database import Database, StoreError
 from rockit.history.forwarder import Forwarder
@@ -156,13 +153,3 @@ class History:
     def _wake(self) -> None:
         for forwarder in self._forwarders:
             forwarder.wake()
-
-
-def history(config: DaemonConfig, folder: Path, measured: Mapping[str, Measurement], log: Log) -> Record:
-    """The history of a daemon, as its config says; `folder` is its state directory."""
-    chosen = config.history
-    if chosen is None:
-        return NoRecord()
-    return History(
-        HistoryConfig() if isinstance(chosen, msgspec.UnsetType) else chosen, folder, config.daemon, measured, log
-    )

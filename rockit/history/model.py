@@ -11,8 +11,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import IntEnum
 from itertools import chain
+from numbers import Integral, Real
 
 import msgspec
 
@@ -162,13 +164,18 @@ class Batch(msgspec.Struct):
     """(site, device, event)"""
 
 
-def exact(value: float) -> float:
-    """`value` as the floating point number that is stored. Raises ValueError where it would not be the same number."""
+def exact(value: float | Real | Decimal) -> float:
+    """`value` as the floating point number that is stored.
+
+    Raises ValueError where it would not be the same number; of a Decimal, where other digits would be read back.
+    """
     number = float(value)
     if not math.isfinite(number) or abs(number) > LARGEST:
         raise ValueError(f"{value!r} is no number that can be recorded")
-    if isinstance(value, int) and abs(value) > EXACT:
+    if isinstance(value, Integral) and abs(int(value)) > EXACT:
         raise ValueError(f"{value!r} is too large to be recorded exactly")
+    if isinstance(value, Decimal) and Decimal(repr(number)) != value:
+        raise ValueError(f"{value!r} has more digits than can be recorded")
     return number + 0.0  # which makes 0.0 of -0.0, as SQLite does
 
 

@@ -19,7 +19,7 @@ import plotext
 
 from rockit.history.model import DAY, MINUTE
 from rockit.history.pages import Answer
-from rockit.history.tables import heading, notes
+from rockit.history.tables import heading, notes, wrapped
 from rockit.history.times import ms_of
 
 LEAST_HEIGHT = 9
@@ -82,8 +82,8 @@ def plot(answer: Answer, look: Look) -> Iterator[str]:
         names = _names(unit, markers, look)
         yield from names
         yield from _panel(panel, markers, scales[unit], (start, end), margin, height - len(names), look)
-    for note in notes(answer):
-        yield note.replace("mean (minimum to maximum)", "from minimum to maximum")
+    said = (note.replace("mean (minimum to maximum)", "from minimum to maximum") for note in notes(answer))
+    yield from wrapped(said, look.width)
 
 
 def _runs(series: dict[str, Any], answer: Answer, start: int, end: int) -> list[Run]:

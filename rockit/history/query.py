@@ -232,11 +232,9 @@ class View:
 
     def _only_rolled_up(self, series: int, start: int) -> bool:
         """Whether the raw samples of `start` are kept no more, and their roll-ups are."""
-        [(oldest,)] = self.run(sql.FIRST_ROLLUP, series)
-        if oldest is None:
-            return False
-        raw = self._days(series)[0] * BUCKETS_A_DAY
-        return bool(oldest < raw and bucket_of(start) < raw)
+        [(oldest,)], kept = self.run(sql.FIRST_ROLLUP, series), self.run(sql.KEPT_FROM, series)
+        forgotten = max((row[0] for row in kept), default=0) * BUCKETS_A_DAY
+        return oldest is not None and max(oldest, bucket_of(start)) < forgotten
 
     def _days(self, series: int) -> tuple[int, int]:
         """The first and the last day that may have raw samples of a series."""

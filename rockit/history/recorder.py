@@ -12,6 +12,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,7 @@ class Recorder:
         """
         time_ms = self._now() - round((time.monotonic() - asked) * 1000)
         for key, value in values.items():
-            if key not in self._measured or not isinstance(value, int | float) or self._times.get(key) == asked:
+            if key not in self._measured or not isinstance(value, Real | Decimal) or self._times.get(key) == asked:
                 continue
             self._times[key] = asked
             try:

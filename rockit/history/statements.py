@@ -71,6 +71,7 @@ RENAME_SERIES = Statement(
     ("which", "label", "counter"),
 )
 LOCK_SERIES = Statement(select(series.c.kept_from).where(series.c.id == _b("series")).with_for_update(), ("series",))
+KEPT_FROM = Statement(select(series.c.kept_from).where(series.c.id == _b("series")), ("series",))
 KEEP_FROM = Statement(update(series).where(series.c.id == _b("which")).values(kept_from=_b("day")), ("which", "day"))
 ALL_DEVICES = Statement(select(devices.c.id, devices.c.site, devices.c.device))
 ADD_DEVICE = _insert(devices, ("site", "device"))

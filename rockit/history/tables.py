@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -58,7 +59,16 @@ def table_lines(answer: Answer, width: int | None) -> Iterator[str]:
             keyed = [[first, *part], *([shown[t], *(c.get(t, "") for c in part.values())] for t in texts)]
             yield from _aligned([row for row in keyed if any(row[1:])])
         yield ""
-    yield from notes(answer)
+    yield from wrapped(notes(answer), width)
+
+
+def wrapped(sentences: Iterable[str], width: int | None) -> Iterator[str]:
+    """Sentences on lines of at most `width` characters (None: as long as they are), a longer word on its own line."""
+    for text in sentences:
+        if width is None:
+            yield text
+        else:  # a name with a hyphen stays whole, so that it can be copied
+            yield from textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def notes(answer: Answer) -> Iterator[str]:
@@ -75,6 +85,7 @@ def notes(answer: Answer) -> Iterator[str]:
         counter = "last reading of each counter" if "counter" in kinds else ""
         figures = ", ".join(filter(None, (gauge, counter)))
         yield f"Buckets of {span(answer['bucket'])}: {figures}; those without samples are absent."
+        yield from cut_buckets(answer)
     for key, series in shown.items():
         if grown := series.get("difference"):
             resets = f", reset {grown['resets']} times" if grown["resets"] else ""
@@ -86,6 +97,17 @@ def notes(answer: Answer) -> Iterator[str]:
             newest = series.get("latest")
             last = f"the newest is {newest['value']!r} of {moment(newest['time'])}" if newest else "never before either"
             yield f"{key}: none in this range; {last}."
+
+
+def cut_buckets(answer: Answer) -> Iterator[str]:
+    """A sentence about the buckets that the ends of the range cut, if there are any."""
+    times = [ms_of(time) for series in answer["series"].values() for time in series["time"][:1] + series["time"][-1:]]
+    if answer["level"] == "raw" or not times:
+        return
+    before = min(times) < ms_of(answer["start"])
+    after = max(times) + round(answer["bucket"] * 1000) > ms_of(answer["end"])
+    if ends := " and the ".join(name for name, cut in (("first", before), ("last", after)) if cut):
+        yield f"Of the {ends} bucket only what lies in the range is counted."
 
 
 def event_lines(events: Sequence[dict[str, str]]) -> Iterator[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
@@ -85,7 +86,7 @@ def problems(url: str, token_file: str | None = None) -> Iterator[str]:
         return
     scheme = address.scheme
     if scheme not in KINDS:
-        yield f"unknown kind of target {scheme}://; there is {', '.join(KINDS.values())}"
+        yield _unknown(scheme)
         return
     package, extra = _NEEDS.get(scheme, ("", ""))
     if package and find_spec(package) is None:
@@ -122,7 +123,13 @@ def create(url: str, options: Options) -> Target:
         from rockit.history.targets.mqtt import MqttTarget
 
         return MqttTarget(address, options.token_file, options.ca_file)
-    raise ValueError(f"unknown kind of target {address.scheme}://; there is {', '.join(KINDS.values())}")
+    raise ValueError(_unknown(address.scheme))
+
+
+def _unknown(scheme: str) -> str:
+    near = get_close_matches(scheme, KINDS, n=1)
+    example = f"; such as {KINDS[near[0]]}" if near else ""
+    return f"unknown kind of target {scheme}://; there is {', '.join(KINDS)}{example}"
 
 
 def _postgres_problems(address: Address, token_file: str | None) -> Iterator[str]:

@@ -20,7 +20,10 @@ def read_token(path: str) -> str:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(LONGEST + 1)
     except OSError as error:
-        raise TargetRefused(f"token_file {path} cannot be read: {error.strerror or error}") from None
+        raise TargetRefused(
+            f"token_file {path} cannot be read by user id {os.geteuid()}: {error.strerror or error}; write the token"
+            " into it, and let the daemon's user read it"
+        ) from None
     if mode & _FOR_EVERYBODY:
         raise TargetRefused(f"token_file {path} is open to everybody on this machine: chmod 640 {path}")
     text = data.decode("ascii", "replace").strip()
@@ -38,4 +41,7 @@ def trusting(ca_file: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         why = getattr(error, "strerror", None) or str(error)
-        raise TargetRefused(f"ca_file {ca_file} holds no certificate that can be used: {why}") from None
+        raise TargetRefused(
+            f"ca_file {ca_file} holds no certificate that can be used: {why}; it must be a PEM file that the daemon's"
+            " user can read, with the certificate of who signed that of the other side"
+        ) from None
