@@ -36,7 +36,7 @@ class Bench:
 
     def __init__(self, folder: Path, device: str = "chiller", clock: Clock | None = None, **options: Any) -> None:
         self.path = folder / "history.sqlite"
-        self.url = f"sqlite:///{self.path}"
+        self.url = options.pop("url", f"sqlite:///{self.path}")
         self.device = device
         self.clock = clock or Clock(BEGIN)
         self.log = Lines()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from harness import PATIENCE, wait_for
 from recording import Bench, elsewhere, hurried, many
@@ -42,8 +43,26 @@ def test_a_file_that_was_deleted_is_begun_anew(bench: Bench) -> None:
     bench.poll(10)
     bench.settled()
     bench.end()
-    assert bench.errors() == [f"history: {bench.path} has gone; a new one is begun"]
+    assert bench.errors() == [
+        f"history: {bench.path} has gone",
+        f"history: sqlite:///{bench.path} is empty, and was not before: a new history is begun in it",
+    ]
     bench.check(bench.polls[10:])
+
+
+def test_a_database_that_was_made_anew_on_its_server_is_told(tmp_path: Path, postgresql: str) -> None:
+    bench = Bench(tmp_path, url=postgresql)
+    bench.recorder.start()
+    bench.poll(3)
+    bench.settled()
+    with psycopg.connect(postgresql.replace("+psycopg", ""), autocommit=True) as other:
+        other.execute("DROP SCHEMA public CASCADE")
+        other.execute("CREATE SCHEMA public")
+    bench.poll(3)
+    bench.settled()
+    bench.end()
+    assert len(bench.errors("is empty, and was not before: a new history is begun in it")) == 1
+    bench.check(bench.polls[3:])
 
 
 def aside(bench: Bench, count: int = 1) -> list[Path]:

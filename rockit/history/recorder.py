@@ -87,6 +87,7 @@ class Recorder:
         self._losing: tuple[float, str] | None = None
         self._new = False
         self._opens = 0
+        self._aside = False
         self._given = self._taken = 0
         self._ending = False
         self._busy_since: float | None = None
@@ -319,7 +320,13 @@ class Recorder:
             self._store = store = Store(self.url, self._now)
             self._inode = inode(path)
         store.device_id(self.site, self.device)  # which forwarders look for
-        self._new = self._opens > 0 and not store.database.found_version
+        if self._opens and not store.database.found_version:
+            self._new = True
+            if not self._aside:
+                self._log.error(
+                    f"history: {store.database.name} is empty, and was not before: a new history is begun in it"
+                )
+        self._aside = False
         self._opens += 1
         self._opened(store)
 
@@ -334,7 +341,7 @@ class Recorder:
         if path is None or (found := inode(path)) == self._inode:
             return True
         if not found:
-            self._log.error(f"history: {path} has gone; a new one is begun")
+            self._log.error(f"history: {path} has gone")
         return False
 
     def _failed(self, error: StoreError) -> None:
@@ -342,10 +349,12 @@ class Recorder:
         self._close()
         what = "what is measured is kept in memory until it can be written"
         before, self.trouble = self.trouble, str(error)
+        if path is not None and not path.parent.is_dir():
+            self.trouble = f"{self.trouble}: there is no folder {path.parent}; make it, or mount what it lies on"
         if error.trouble is Trouble.CORRUPT and path is not None:
             done, text = set_aside(path, self._inode)
             if done:
-                before, what = "", text
+                before, what, self._aside = "", text, True
             else:
                 self.trouble = f"{error}; {text}"
         if not before:
