@@ -140,6 +140,15 @@ def test_a_reset_adds_nothing_and_is_counted(store: Store) -> None:
     assert found["last"] == [100.5, 110.5, 3.0, 7.25]
 
 
+def test_a_reset_that_its_quarter_of_an_hour_hides_is_seen_all_the_same(store: Store) -> None:
+    """It falls, and by the end of the roll-up it is above all that it was before."""
+    readings = [(0, 100.5), (BUCKET, 110.5), (BUCKET + 60_000, 104.0), (BUCKET + 120_000, 130.0), (HOUR, 131.0)]
+    store.merge(ENERGY, Samples.of((BEGIN + time, value, 0) for time, value in readings))
+    for points in (None, 4):
+        found = ask(store, ["energy"], seconds(BEGIN), seconds(BEGIN + 2 * HOUR), points)["series"]["energy"]
+        assert (found["difference"]["value"], found["difference"]["resets"]) == (37.0, 1)
+
+
 def test_a_thousand_tenths_are_a_hundred(store: Store) -> None:
     store.merge(ENERGY, Samples.of((BEGIN + n * 1000, n / 10, 0) for n in range(1001)))
     found = ask(store, ["energy"], seconds(BEGIN), seconds(BEGIN + DAY), 10)
@@ -170,6 +179,13 @@ def test_pages_hold_every_sample_once_in_order(store: Store, monkeypatch: pytest
     assert pages > 8
     for series, samples in given_.items():
         assert found[series.key] == list(samples.rows())
+
+
+@pytest.mark.parametrize("end", range(1, 4))
+def test_a_range_that_ends_in_the_newest_roll_up_counts_it_once(store: Store, end: int) -> None:
+    store.merge(WATER, Samples.of((BEGIN + n * 300_000, 1.0, 0) for n in range(4 * 3)))
+    found = ask(store, ["water_temp"], seconds(BEGIN), seconds(BEGIN + 3 * BUCKET + end * 300_000), 4)
+    assert (found["bucket"], found["series"]["water_temp"]["count"]) == (900, [3, 3, 3, end])
 
 
 def test_a_gap_is_a_gap(store: Store) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from rockit.history import statements as sql
 from rockit.history.model import BUCKET, DAY, Batch, Event, Samples, Series
 from rockit.history.query import Reader
 from rockit.history.store import Store
@@ -193,6 +194,30 @@ def test_a_value_that_falls_on_the_millisecond_of_a_sealed_one_lies_beside_it(st
     with Reader(store.database).view() as view:
         found = view.samples(number, BEGIN + 60_000, BEGIN + 120_000)
     assert list(found.rows()) == [(BEGIN + 60_000, 1.0, 0), (BEGIN + 60_001, 2.0, 0)]
+
+
+def test_a_day_that_was_sealed_since_the_last_poll_is_known_to_be(store: Store) -> None:
+    clock = store.now
+    assert isinstance(clock, Clock)
+    number, device = store.series_id(WATER), store.device_id("clasp", "chiller")
+    store.record(device, [(number, BEGIN, 1.0, 0)])
+    clock.time = BEGIN + 2 * DAY
+    assert store.seal()
+    assert not store.seal()
+    clock.time = BEGIN
+    store.record(device, [(number, BEGIN, 2.0, 0)])
+    with Reader(store.database).view() as view:
+        assert list(view.samples(number, BEGIN, BEGIN + DAY).rows()) == [(BEGIN, 1.0, 0), (BEGIN + 1, 2.0, 0)]
+
+
+def test_a_day_that_is_not_over_is_not_sealed(store: Store) -> None:
+    clock = store.now
+    assert isinstance(clock, Clock)
+    clock.time = BEGIN + DAY - 1
+    store.merge(WATER, Samples([BEGIN + n * 10_000 for n in range(8640)], [1.0] * 8640))
+    assert not store.seal()
+    with Reader(store.database).view() as view:
+        assert view.run(sql.BLOCK_DAYS, store.series_id(WATER)) == [(None, None)]
 
 
 def test_an_event_that_was_committed_without_our_knowing_is_not_doubled(store: Store) -> None:

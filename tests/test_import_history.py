@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
+import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -168,9 +172,97 @@ def test_a_damaged_day_is_said_and_the_others_are_taken(source: Path, target: St
     with closing(database), database.engine.begin() as connection:
         connection.execute(text("UPDATE blocks SET data = x'00' WHERE day = :day AND count > 5"), {"day": 20_001})
     report = take(source, target)
-    assert len([note for note in report.notes if note.startswith("damaged there")]) == 2
+    assert sorted(report.unread) == [
+        f"{key} of chiller: all or a part of 2024-10-05" for key in ("ambient_temp", "water_temp")
+    ]
     series, _ = contents(url_of(target))
     assert series[WATER] == [row for row in whole[WATER] if row[0] // DAY != 20_001]
+
+
+def spoilt(source: Path, page: int, rubbish: bytes) -> None:
+    with source.open("r+b") as file:
+        file.seek(4096 * page)
+        file.write(rubbish)
+
+
+@pytest.mark.parametrize("rubbish", [b"\xa5" * 4096, bytes(4096), random.Random(3).randbytes(4096)], ids="abc")
+def test_of_a_damaged_file_is_taken_what_can_be_read_and_the_rest_is_told(
+    source: Path, tmp_path: Path, rubbish: bytes
+) -> None:
+    whole, happened = contents(f"sqlite:///{source}")
+    pages = source.stat().st_size // 4096
+    taken, told = 0, list[str]()
+    chosen = [*range(1, 30, 2), *range(30, pages, pages // 12)]
+    for page in chosen:
+        damaged = tmp_path / f"damaged{page}.sqlite"
+        shutil.copy(source, damaged)
+        spoilt(damaged, page, rubbish)
+        before = hashlib.sha256(damaged.read_bytes()).digest()
+        with Store(f"sqlite:///{tmp_path}/{page}.sqlite") as target:
+            try:
+                report = take(damaged, target)
+            except ImportProblem as problem:
+                told.append(str(problem))
+                continue
+            assert report.unread, page
+            series, events = contents(url_of(target))
+        for one, rows in series.items():
+            assert set(rows) <= set(whole[one]), "nothing is invented"
+            taken += len(rows)
+        for device, those in events.items():
+            assert {(event.time, event.name, event.value) for event in those} <= {
+                (event.time, event.name, event.value) for event in happened[device]
+            }
+        assert hashlib.sha256(damaged.read_bytes()).digest() == before
+    assert all("`sqlite3 " in text_ for text_ in told), told
+    assert taken > 0.8 * len(chosen) * sum(map(len, whole.values()))
+
+
+def test_a_file_that_may_not_be_written_is_read_where_it_lies(source: Path, target: Store) -> None:
+    before = source.read_bytes()
+    report = take(source, target)
+    assert source.read_bytes() == before
+    folder = Path(tempfile.mkdtemp())
+    there = Path(shutil.copy(source, folder))
+    there.chmod(0o444)
+    folder.chmod(0o555)
+    was = os.geteuid()
+    try:
+        if was == 0:  # to whom no mode means anything
+            os.seteuid(65534)
+        assert import_file(there, _Nowhere(), None, None, dry_run=True).taken == report.taken
+    finally:
+        os.seteuid(was)
+        folder.chmod(0o755)
+        assert there.read_bytes() == before
+        shutil.rmtree(folder)
+
+
+class _Nowhere:
+    """A store for a dry run."""
+
+    def series(self) -> dict[int, Series]:
+        return {}
+
+    def merge(self, series: Series, samples: Samples) -> int:
+        raise AssertionError(series, len(samples))
+
+    def add_events(self, site: str, device: str, events: object) -> int:
+        raise AssertionError(site, device, events)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: Is a directory; name the file in it"), (b"", "is empty .0 bytes.: there is nothing"),
+        (b"not a database at all" * 300, "is none of these: the SQLite file of Chronos"),
+    ],
+)  # fmt: skip
+def test_what_is_no_history_is_told(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path / "odd"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ImportProblem, match=told):
+        guess(path)
 
 
 def test_what_cannot_be_read_is_said_in_a_sentence(source: Path, target: Store, tmp_path: Path) -> None:
@@ -184,6 +276,6 @@ def test_what_cannot_be_read_is_said_in_a_sentence(source: Path, target: Store, 
     database = Database(f"sqlite:///{source}")
     with closing(database), database.engine.begin() as connection:
         connection.execute(text("UPDATE about SET value = '99' WHERE name = 'version'"))
-    with pytest.raises(ImportProblem, match="tables of version 99"):
+    with pytest.raises(ImportProblem, match="tables have version 99"):
         take(source, target)
     assert contents(url_of(target)) == ({}, {})

@@ -324,7 +324,14 @@ def test_what_can_be_read_of_a_damaged_file_is_saved_as_the_message_says(
             stream.write(b"\xa5" * 4096)
     told = failed(site, 1, "check", str(store))
     assert "malformed" in told
-    command = told.partition("what can be read of it: `")[2].partition("`")[0]
+    assert f"read of it: `rockit history import {store} --into STORE`; where that cannot read it, " in told
+    printed = failed(site, 1, "import", str(store), "--into", str(tmp_path / "direct.sqlite"), "--create")
+    if harmed != "the end":  # which SQLite does not even open
+        assert "not read: something, for the file is damaged (" in printed
+        saved = json.loads(succeeded(site, "stats", "--json", str(tmp_path / "direct.sqlite")))
+        assert saved["samples"] == SAMPLES or "not read: water_temp of clasp_chiller" in printed
+        assert "no problems" in succeeded(site, "check", str(tmp_path / "direct.sqlite"))
+    command = printed.partition("`")[2].partition("`")[0]
     assert command.startswith("sqlite3 ")
     subprocess.run(command, shell=True, cwd=tmp_path, check=True, timeout=60, stderr=subprocess.DEVNULL)
     printed = succeeded(

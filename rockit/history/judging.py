@@ -110,7 +110,7 @@ def judged(day: Day) -> Verdict:
         elif count != len(sealed):
             verdict.count = True
             tell(What.COUNT, f"its block has {len(sealed)} samples and says {count}", mendable=True)
-    loose, why = _loose(day.rows, day.day)
+    loose, why = plain(day.rows, day.day)
     if loose is None:
         tell(What.ROWS, f"its rows cannot be used: {why}")
     if sealed is None or loose is None:
@@ -198,8 +198,8 @@ def unpacked(data: Any, day: int) -> tuple[Samples | None, str]:
     return (None, why) if why else (found, "")
 
 
-def _loose(rows: Sequence[tuple[Any, ...]], day: int) -> tuple[Samples | None, str]:
-    """Rows as samples; None, and why, where they are not what they should be."""
+def plain(rows: Sequence[tuple[Any, ...]], day: int) -> tuple[Samples | None, str]:
+    """Rows (time, value, quality) of that day as samples; None, and why, where they are not what they should be."""
     try:
         found = Samples([row[0] for row in rows], [float(row[1]) for row in rows], bytes(row[2] for row in rows))
         return (None, why) if (why := _fault(found, day)) else (found, "")

@@ -40,12 +40,8 @@ class Looking(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        path = self.path
-        if path is not None:
-            uri = f"{path.absolute().as_uri()}?mode=ro"
-            log = path.with_name(f"{path.name}-wal")
-            if not os.access(path.absolute().parent, os.W_OK) and not os.path.exists(log):
-                uri += "&immutable=1"  # a copy on a disk that is read only: SQLite could not make its log there
+        if self.path is not None:
+            uri = for_reading(self.path)
             self.engine = sqlalchemy.create_engine(
                 "sqlite://",
                 creator=lambda: sqlite3.connect(
@@ -53,6 +49,15 @@ class Looking(Database):
                 ),
                 poolclass=NullPool,
             )
+
+
+def for_reading(path: Path) -> str:
+    """The URI by which SQLite opens a file and does not write to it."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    log = path.with_name(f"{path.name}-wal")
+    if not os.access(path.resolve().parent, os.W_OK, effective_ids=True) and not os.path.exists(log):
+        uri += "&immutable=1"  # a copy on a disk that is read only: SQLite could not make its log there
+    return uri
 
 
 def url_of(store: str) -> str:
@@ -194,14 +199,21 @@ def begun(url: str) -> None:
 
 
 def salvage(name: str) -> str:
-    """What to do with a damaged file of SQLite."""
-    # Not `.recover`: Debian's sqlite3 lacks what that needs. `.dump` reads on behind what is damaged, and ends with
-    # a ROLLBACK then.
+    """What to do with a damaged history."""
     file = name.removeprefix("sqlite:///")
     return (
-        "A daemon that meets this sets the file aside and begins a new one. To save what can be read of it: "
-        f"`sqlite3 {file} .dump | sed 's/^ROLLBACK;.*/COMMIT;/' | sqlite3 saved.sqlite`, and then"
-        " `rockit history import saved.sqlite --into STORE`"
+        "A daemon that meets this sets the file aside and begins a new one. To save what can be read of it:"
+        f" `rockit history import {file} --into STORE`; where that cannot read it, {mending(file)}"
+    )
+
+
+def mending(file: str) -> str:
+    """How a damaged file of SQLite is made one that can be read."""
+    # Not `.recover`: Debian's sqlite3 lacks what that needs. `.dump` reads on behind what is damaged, and ends with
+    # a ROLLBACK then.
+    return (
+        f"`sqlite3 {file} .dump | sed 's/^ROLLBACK;.*/COMMIT;/' | sqlite3 saved.sqlite` saves what SQLite can read of"
+        " a damaged file; import saved.sqlite then"
     )
 
 

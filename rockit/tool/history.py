@@ -258,6 +258,7 @@ def import_(
     rockit history import history.sqlite.corrupt-20261121T101500Z --into /etc/chillerd/clasp.json
     """
     from rockit.history.imports import ImportProblem, Options, guess
+    from rockit.history.places import mending
     from rockit.tool import bringing
     from rockit.tool.bar import bar
 
@@ -283,7 +284,7 @@ def import_(
     for line in report.lines():
         click.echo(line)
     if report.unread:
-        _note("the file is damaged: all that can be read of it was taken, and that is not all of it")
+        _note(f"not all of it is in. Perhaps there is a way to more: {mending(file)}")
         sys.exit(int(Code.FAILED))
 
 

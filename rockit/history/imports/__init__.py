@@ -59,8 +59,12 @@ def guess(path: str | Path) -> str:
     try:
         with Path(path).open("rb") as file:
             head = file.read(4096)
+    except IsADirectoryError as error:
+        raise ImportProblem(f"{path} cannot be read: {error.strerror}; name the file in it") from error
     except OSError as error:
         raise ImportProblem(f"{path} cannot be read: {error.strerror}") from error
+    if not head:
+        raise ImportProblem(f"{path} is empty (0 bytes): there is nothing to import; look for another copy")
     if head.startswith(_DATABASE):
         return _guess_database(Path(path))
     if head.startswith(_RRD):

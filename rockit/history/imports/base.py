@@ -16,6 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rockit.history.model import DAY, Event, Quality, Samples, Series
+from rockit.history.places import for_reading, mending
 
 MOST = 50_000
 """No more values than this are in memory, nor in one transaction."""
@@ -96,6 +97,8 @@ class Report:
     """Reason -> number of values (or states) that are not in the store."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of the values that are, a sentence each."""
+    unread: list[str] = field(default_factory=list)
+    """What was there and could not be read, for the file is damaged, a sentence each. Empty: all of it was read."""
     dry_run: bool = False
 
     def leave(self, reason: str, count: int = 1) -> None:
@@ -112,6 +115,7 @@ class Report:
         for reason, count in sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])):
             yield f"{_counted(count, 'value')} left out: {reason}"
         yield from (f"note: {note}" for note in self.notes)
+        yield from (f"not read: {what}" for what in self.unread)
 
 
 def _counted(count: int, what: str) -> str:
@@ -142,15 +146,11 @@ def sqlite_file(path: Path) -> Iterator[sqlite3.Connection]:
     """
     try:
         # Read only: a file that was not closed in order is not repaired by us behind its owner's back.
-        uri = f"{path.resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=15, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(for_reading(path), uri=True, timeout=15, isolation_level=None)) as connection:
             connection.text_factory = lambda data: data.decode(errors="replace")
             yield connection
     except sqlite3.Error as error:
-        raise ImportProblem(
-            f"{path} cannot be read as SQLite ({error}); if it is damaged, try `sqlite3 {path} .recover` and import"
-            " what that saves"
-        ) from error
+        raise ImportProblem(f"{path} cannot be read as SQLite ({error}); {mending(str(path))}") from error
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:
