@@ -30,6 +30,7 @@ from rockit.common.log import Log
 from rockit.common.quality import Measurement
 from rockit.history import recorder as module
 from rockit.history.database import StoreError, Trouble
+from rockit.history.days import Days
 from rockit.history.model import BUCKETS_A_DAY, DAY, Batch, Quality, Samples, Series, day_of
 from rockit.history.query import Reader
 from rockit.history.recorder import Recorder
@@ -65,13 +66,13 @@ class Life:
         self.count = 0
         # Whoever dies may leave a lock behind for as long as the kernel, or the server, needs to see it.
         module.BACK_OFF, module.TIDY = (0.01,), 0.005
-        before = Store._into_block
+        before = Days.seal
 
-        def into_block(*arguments: Any) -> int:
+        def seal(*arguments: Any) -> int:
             self.tell(what="sealing")
             return before(*arguments)
 
-        Store._into_block = into_block  # type: ignore[method-assign]
+        Days.seal = seal  # type: ignore[method-assign]
 
     def tell(self, **message: Any) -> None:
         """In one piece: what a pipe takes at once is never cut by a kill."""

@@ -19,9 +19,9 @@ from typing import Any, Self
 
 import msgspec
 
-from rockit.history import block
 from rockit.history import statements as sql
-from rockit.history.database import Database, Session, Statement
+from rockit.history.database import Database, Session
+from rockit.history.days import Blocks, Days
 from rockit.history.model import (
     BUCKET,
     BUCKETS_A_DAY,
@@ -47,8 +47,6 @@ Recorded = tuple[int, int, float, int]
 """Series id, time in ms, value, quality."""
 _Row = tuple[int, int, int, float, int]
 """The same behind its bucket."""
-_Blocks = dict[tuple[int, int], Samples]
-"""(series id, day) -> what is sealed of it."""
 
 
 class Outbox(msgspec.Struct, array_like=True):
@@ -84,7 +82,7 @@ class Store:
         self._tended = clock.monotonic()
         self._devices: dict[tuple[str, str], int] = {}
         self._growing: dict[int, tuple[int, Growing]] = {}
-        self._blocked: dict[int, tuple[int, dict[int, tuple[float, int]]]] = {}
+        self._days = Days(self._session, now)
 
     def __enter__(self) -> Self:
         return self
@@ -174,11 +172,11 @@ class Store:
 
     def _forget_all(self) -> None:
         self._growing.clear()
-        self._blocked.clear()
+        self._days.unlearn()
 
     def _record(self, device: int, rows: Sequence[Recorded], events: Sequence[Event], *, post: bool) -> None:
         full = [(time // BUCKET, series, time, value, quality) for series, time, value, quality in rows]
-        taken = any(time in self._sealed(series, day_of(time)) for _, series, time, _, _ in full)
+        taken = any(time in self._days.sealed(series, day_of(time)) for _, series, time, _, _ in full)
         if taken or self._session.many(sql.ADD_SAMPLE, full) != len(full):
             full = [self._beside(row) for row in full]
             rows = [row[1:] for row in full]
@@ -190,20 +188,12 @@ class Store:
             payload = msgspec.msgpack.encode(Outbox(list(rows), numbered))
             self._session.run(sql.POST, device, newest, payload)
 
-    def _sealed(self, series: int, day: int) -> dict[int, tuple[float, int]]:
-        """What is sealed of the day that a series is recorded in: nothing, unless the clock has stepped back."""
-        known = self._blocked.get(series)
-        if known is None or known[0] != day:
-            found = self._block(series, day, {})
-            known = self._blocked[series] = day, {time: (value, quality) for time, value, quality in found.rows()}
-        return known[1]
-
     def _beside(self, row: _Row) -> _Row:
         """`row` as it is in `samples` now: later by some ms where another value had its time."""
         _, series, time, value, quality = row
         while True:
             bucket = bucket_of(time)
-            sealed = self._sealed(series, day_of(time)).get(time)
+            sealed = self._days.sealed(series, day_of(time)).get(time)
             if sealed is None:
                 self._session.run(sql.ADD_SAMPLE, bucket, series, time, value, quality)
                 [sealed] = self._session.run(sql.SAMPLE_AT, bucket, series, time)
@@ -243,14 +233,14 @@ class Store:
         if self._session.many(sql.GROW_CURRENT, changes) != len(changes):
             raise _ChangedError
 
-    def _enter(self, series: int, bucket: int, blocks: _Blocks) -> None:
+    def _enter(self, series: int, bucket: int, blocks: Blocks) -> None:
         """Make `bucket`, which has samples, the one that the series is recorded into."""
         [(kept_from,)] = self._session.run(sql.LOCK_SERIES, series)
         if bucket // BUCKETS_A_DAY < kept_from:
             self._session.run(sql.FORGET_BUCKET, bucket, series)
             return
         found = self._session.run(sql.CURRENT, series)
-        grown = Growing.of(self._bucket(series, bucket, blocks))
+        grown = Growing.of(self._days.bucket(series, bucket, blocks))
         if found and found[0][0] != bucket:
             self._session.run(sql.PUT_ROLLUP, series, *found[0][:-1])
         self._session.run(sql.PUT_CURRENT, series, bucket, *grown.stored(), grown.last_time)
@@ -299,7 +289,7 @@ class Store:
         today = day_of(self.now())
         loose: list[_Row] = []
         touched: dict[int, set[int]] = {}
-        blocks: _Blocks = {}
+        blocks: Blocks = {}
         new = 0
         for series, whole in parts:
             [(kept_from,)] = self._session.run(sql.LOCK_SERIES, series)
@@ -309,9 +299,9 @@ class Store:
             for day in sorted({bucket // BUCKETS_A_DAY for bucket in touched[series]}):
                 part = run.between(day * DAY, (day + 1) * DAY)
                 if day < today and len(part) >= MANY:
-                    new += self._into_block(series, day, part, blocks)
+                    new += self._days.seal(series, day, part, blocks)
                     continue
-                known = set(self._block(series, day, blocks).times)
+                known = set(self._days.block(series, day, blocks).times)
                 loose += [
                     (bucket_of(time), series, time, value, quality)
                     for time, value, quality in part.rows()
@@ -328,14 +318,14 @@ class Store:
             return self._session.many(sql.ADD_SAMPLE, rows)
         return self._session.copy(samples, rows)
 
-    def _roll_up(self, series: int, buckets: Collection[int], blocks: _Blocks) -> None:
+    def _roll_up(self, series: int, buckets: Collection[int], blocks: Blocks) -> None:
         """Compute the roll-ups of these buckets anew; the newest of all becomes the current one."""
         found = self._session.run(sql.CURRENT, series)
         current = found[0][0] if found else None
         newest = current
         others = []
         for bucket in sorted(buckets):
-            run = self._bucket(series, bucket, blocks).believed()
+            run = self._days.bucket(series, bucket, blocks).believed()
             if not len(run):
                 continue
             if bucket == current:
@@ -360,7 +350,7 @@ class Store:
                 if bucket // BUCKETS_A_DAY >= day_of(self.now() - BUCKET):
                     return False  # another daemon was here meanwhile
                 self._session.run(sql.LOCK_SERIES, series)
-                self._into_block(series, bucket // BUCKETS_A_DAY, Samples(), {})
+                self._days.seal(series, bucket // BUCKETS_A_DAY, Samples(), {})
         return True
 
     def tend(self) -> None:
@@ -382,7 +372,7 @@ class Store:
             oldest = {
                 number: day
                 for number, series in self._all_series().items()
-                if place in (None, series.name[:2]) and (day := self._oldest(number)) is not None and day < limit
+                if place in (None, series.name[:2]) and (day := self._days.oldest(number)) is not None and day < limit
             }
             for series_id in oldest:
                 self._session.run(sql.LOCK_SERIES, series_id)
@@ -393,51 +383,6 @@ class Store:
         self._forget_all()
         return bool(oldest)
 
-    def _oldest(self, series: int) -> int | None:
-        """The first day that has raw samples of a series."""
-        [(day, _)], [(bucket,)] = self._session.run(sql.BLOCK_DAYS, series), self._session.run(sql.OLDEST_LOOSE, series)
-        return min([int(n) for n in (day, bucket and bucket // BUCKETS_A_DAY) if n is not None], default=None)
-
-    def _into_block(self, series: int, day: int, more: Samples, blocks: _Blocks) -> int:
-        """Put the loose samples of a day, and `more`, into its block; how many of `more` were new."""
-        self._blocked.pop(series, None)
-        loose = Samples.stored(self._session.run(sql.TAKE_DAY, series, *_buckets(day)))
-        before = self._block(series, day, blocks).merged(loose)
-        whole = before.merged(more)
-        if len(whole):
-            self._session.run(sql.PUT_BLOCK, series, day, len(whole), block.encode(whole))
-        blocks[series, day] = whole
-        return len(whole) - len(before)
-
-    def _block(self, series: int, day: int, blocks: _Blocks) -> Samples:
-        """What is sealed of a day; `blocks` are those that this transaction has seen."""
-        if (series, day) not in blocks:
-            found = self._session.run(sql.BLOCK, series, day)
-            blocks[series, day] = self._decoded(series, day, found[0][0]) if found else Samples()
-        return blocks[series, day]
-
-    def _decoded(self, series: int, day: int, data: bytes) -> Samples:
-        """A block that is damaged is moved aside, as it is: what comes goes on, and `check` tells of it."""
-        try:
-            return block.decode(data)
-        except block.BlockError as error:
-            self._session.run(sql.SET_ASIDE, series, day, self.now(), str(error), data)
-            self._session.run(sql.DROP_BLOCK, series, day)
-            return Samples()
-
-    def _bucket(self, series: int, bucket: int, blocks: _Blocks) -> Samples:
-        loose = Samples.stored(self._session.run(sql.BUCKET_SAMPLES, bucket, series))
-        sealed = self._block(series, bucket // BUCKETS_A_DAY, blocks)
-        return sealed.between(bucket * BUCKET, (bucket + 1) * BUCKET).merged(loose)
-
-    def _read(self, statement: Statement, *values: Any) -> list[tuple[Any, ...]]:
-        with self._session.reading():
-            return self._session.run(statement, *values)
-
 
 def _event_row(device: int, event: Event) -> tuple[Any, ...]:
     return device, event.time, event.number, event.kind, event.name, event.value, event.detail, event.who
-
-
-def _buckets(day: int) -> range:
-    return range(day * BUCKETS_A_DAY, (day + 1) * BUCKETS_A_DAY)
