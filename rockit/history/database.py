@@ -265,6 +265,12 @@ def parsed(url: str) -> URL:
     return found
 
 
+def file_of(url: str) -> Path | None:
+    """The file of SQLite; None for a server. Raises ValueError for a URL that is none of ours."""
+    found = parsed(url)
+    return Path(found.database) if found.drivername == "sqlite" and found.database else None
+
+
 def _settle(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say when a transaction begins
     cursor = connection.cursor()

@@ -17,7 +17,7 @@ from rockit.common import config as configs
 from rockit.common.daemonconfig import HistoryConfig
 from rockit.common.errors import Code, CommandError, ConfigError
 from rockit.history import schema
-from rockit.history.database import BUSY, Database, Statement, StoreError, Trouble, parsed
+from rockit.history.database import BUSY, Database, Statement, StoreError, Trouble, file_of, parsed
 from rockit.history.store import Store, wall_clock
 
 FILE = "history.sqlite"
@@ -91,12 +91,6 @@ def _of_config(path: str) -> str:
     folders = [Path("/var/lib/rockit") / kept.daemon, Path(home) / "rockit" / kept.daemon]
     files = [folder / FILE for folder in folders]
     return f"sqlite:///{next((file for file in files if os.path.exists(file)), files[0])}"
-
-
-def file_of(url: str) -> Path | None:
-    """The file of SQLite; None for a server. Raises ValueError for a URL that is none of ours."""
-    found = parsed(url)
-    return Path(found.database) if found.drivername == "sqlite" and found.database else None
 
 
 def require(url: str) -> None:

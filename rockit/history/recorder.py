@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 from rockit.common.conditions import Condition, Priority
 from rockit.common.log import Log
 from rockit.common.quality import Measurement
-from rockit.history.database import StoreError, Trouble
+from rockit.history.database import StoreError, Trouble, file_of
 from rockit.history.model import LATEST_TIME, Event, Quality, Series, exact
 from rockit.history.setaside import alone, inode, set_aside
 from rockit.history.store import Recorded, Store, wall_clock
@@ -314,7 +313,7 @@ class Recorder:
 
     def _open(self) -> None:
         self._close()
-        path = _path_of(self.url)
+        path = file_of(self.url)
         with alone(path):
             self._inode = inode(path)
             self._store = store = Store(self.url, self._now)
@@ -337,7 +336,7 @@ class Recorder:
 
     def _same_file(self) -> bool:
         """Whether the file that is open is still the one of that name: SQLite goes on writing into a deleted one."""
-        path = _path_of(self.url)
+        path = file_of(self.url)
         if path is None or (found := inode(path)) == self._inode:
             return True
         if not found:
@@ -345,7 +344,7 @@ class Recorder:
         return False
 
     def _failed(self, error: StoreError) -> None:
-        path = _path_of(self.url)
+        path = file_of(self.url)
         self._close()
         what = "what is measured is kept in memory until it can be written"
         before, self.trouble = self.trouble, str(error)
@@ -393,11 +392,3 @@ def _possible(time_ms: int) -> int:
 def _hopeless(error: Exception) -> bool:
     """Whether to try the same once more is of no use."""
     return not isinstance(error, StoreError) or error.trouble is Trouble.WRONG
-
-
-def _path_of(url: str) -> Path | None:
-    """The file, of SQLite."""
-    from rockit.history.database import parsed
-
-    found = parsed(url)
-    return Path(found.database) if found.drivername == "sqlite" and found.database else None

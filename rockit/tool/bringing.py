@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rockit.common.errors import Code, CommandError
 from rockit.history import places
-from rockit.history.database import parsed
+from rockit.history.database import file_of, parsed
 from rockit.history.imports import Options, Report, Target, import_file
 from rockit.history.imports.base import URL
 from rockit.history.maintenance import Progress
@@ -57,7 +57,7 @@ def _target(work: Work) -> Iterator[Target]:
     """The store, or for a dry run something that only knows what series there are."""
     there = places.exists(work.url)
     if not there and not work.create:
-        name = places.file_of(work.url) or parsed(work.url).render_as_string(hide_password=True)
+        name = file_of(work.url) or parsed(work.url).render_as_string(hide_password=True)
         raise CommandError(Code.FAILED, f"there is no history in {name} yet; --create begins one")
     if work.dry_run:
         if not there:
@@ -114,7 +114,7 @@ class _Dry:
 def same(file: str, url: str) -> bool:
     """Whether a file is that of the history at a URL."""
     try:
-        theirs, ours = places.file_of(file) if URL.match(file) else Path(file), places.file_of(url)
+        theirs, ours = file_of(file) if URL.match(file) else Path(file), file_of(url)
     except ValueError:  # a URL that is none of ours; the import says so
         return False
     if theirs is None or ours is None:

@@ -321,7 +321,8 @@ def receive(store: str, listen: str, certificate: str | None, key: str | None, t
         --certificate /etc/rockit/server.pem --key /etc/rockit/server.key --token-file /etc/rockit/tokens
     """
     from rockit.common.errors import StartError
-    from rockit.history.places import exists, file_of
+    from rockit.history.database import file_of
+    from rockit.history.places import exists
     from rockit.history.receiver import serve
 
     host, _, number = listen.rpartition(":")
