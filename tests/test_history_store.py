@@ -6,14 +6,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from histories import Clock, Model, invariants, stored_rollups
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from served import in_threads
+from sqlalchemy import text
 
 from rockit.history import statements as sql
+from rockit.history.database import Statement
 from rockit.history.model import BUCKET, DAY, Batch, Event, Samples, Series
 from rockit.history.query import Reader
 from rockit.history.store import Store
@@ -218,6 +222,48 @@ def test_a_day_that_is_not_over_is_not_sealed(store: Store) -> None:
     assert not store.seal()
     with Reader(store.database).view() as view:
         assert view.run(sql.BLOCK_DAYS, store.series_id(WATER)) == [(None, None)]
+
+
+def test_what_is_of_forgotten_days_is_counted(store: Store) -> None:
+    store.merge(WATER, Samples([BEGIN + n * 60_000 for n in range(1440)], [1.0] * 1440))
+    while store.forget(30):
+        continue
+    number, other = store.series_id(WATER), store.series_id(FLOW)
+    device = store.device_id("clasp", "chiller")
+    assert store.record(device, [(number, BEGIN, 1.0, 0), (number, BEGIN + 1, 1.0, 0), (other, BEGIN, 1.0, 0)]) == 2
+    assert store.record(device, [(number, BEGIN + 9 * DAY, 1.0, 0)]) == 0
+    assert (raw(store, WATER), raw(store, FLOW)) == ([BEGIN + 9 * DAY], [BEGIN])
+
+
+def test_a_batch_may_name_a_series_twice(store: Store) -> None:
+    assert store.receive(Batch([WATER, WATER], [(0, BEGIN, 1.0, 0), (1, BEGIN + BUCKET, 2.0, 0)])) == 2
+    assert len(in_rollups(store, WATER)) == 2
+
+
+def test_numbers_of_a_server_are_not_used_up_by_what_is_known(postgresql: str) -> None:
+    with Store(postgresql) as store:
+        for number in range(20):
+            store.receive(
+                Batch(list(ALL), [(0, BEGIN + number, 1.0, 0)], [("clasp", "chiller", Event(number, "a", "b"))])
+            )
+        with store.session.reading():
+            for table in ("series", "devices"):
+                [(last,)] = store.session.run(Statement(text(f"SELECT last_value FROM {table}_id_seq")))
+                assert last <= 3
+
+
+def test_those_who_send_new_series_in_any_order_do_not_block_each_other(postgresql: str) -> None:
+    with Store(postgresql) as first, Store(postgresql) as second:
+        stores = (first, second)
+        for turn in range(10):
+            series = [Series("clasp", "meter", f"k{turn}_{index}", "W") for index in range(8)]
+            rows = [(index, BEGIN, 1.0, 0) for index in range(8)]
+
+            def send(which: int, series: list[Series] = series, rows: list[Any] = rows) -> int:
+                return stores[which].receive(Batch(series[:: 1 - 2 * which], rows))
+
+            found = in_threads(2, send)
+            assert sorted(found) == [0, 8], found
 
 
 def test_an_event_that_was_committed_without_our_knowing_is_not_doubled(store: Store) -> None:

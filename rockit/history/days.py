@@ -44,6 +44,8 @@ class Days:
         """Put the loose samples of a day, and `more`, into its block; how many of `more` were new."""
         self._sealed.pop(series, None)
         loose = Samples.stored(self._session.run(sql.TAKE_DAY, series, *_buckets(day)))
+        if not len(loose) and not len(more):
+            return 0  # another process has sealed it meanwhile
         before = self.block(series, day, blocks).merged(loose)
         whole = before.merged(more)
         if len(whole):

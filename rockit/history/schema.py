@@ -48,7 +48,7 @@ about = Table("about", metadata, _text("name", key=True), _text("value"))
 devices = Table(
     "devices",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Long, primary_key=True),
     _text("site"),
     _text("device"),
     UniqueConstraint("site", "device"),
@@ -57,7 +57,7 @@ devices = Table(
 series = Table(
     "series",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Long, primary_key=True),
     _text("site"),
     _text("device"),
     _text("key"),

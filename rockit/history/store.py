@@ -82,6 +82,7 @@ class Store:
         self._tended = clock.monotonic()
         self._devices: dict[tuple[str, str], int] = {}
         self._growing: dict[int, tuple[int, Growing]] = {}
+        self._too_old = 0
         self._days = Days(self._session, now)
 
     def __enter__(self) -> Self:
@@ -126,8 +127,12 @@ class Store:
         return number
 
     def _series_id(self, series: Series) -> int:
-        self._session.run(sql.ADD_SERIES, *series.name, series.unit, series.label, int(series.counter), 0)
-        [(number, label, counter)] = self._session.run(sql.FIND_SERIES, *series.name, series.unit)
+        name = (*series.name, series.unit)
+        # Looked for first: to try an insert in vain takes a number of PostgreSQL's sequence each time.
+        if not (found := self._session.run(sql.FIND_SERIES, *name)):
+            self._session.run(sql.ADD_SERIES, *name, series.label, int(series.counter), 0)
+            found = self._session.run(sql.FIND_SERIES, *name)
+        [(number, label, counter)] = found
         if (label, bool(counter)) != (series.label, series.counter):
             self._session.run(sql.RENAME_SERIES, number, series.label, int(series.counter))
         return int(number)
@@ -142,33 +147,35 @@ class Store:
         return known
 
     def _device_id(self, site: str, device: str) -> int:
-        self._session.run(sql.ADD_DEVICE, site, device)
-        [(number,)] = self._session.run(sql.FIND_DEVICE, site, device)
-        return int(number)
+        if not (found := self._session.run(sql.FIND_DEVICE, site, device)):
+            self._session.run(sql.ADD_DEVICE, site, device)
+            found = self._session.run(sql.FIND_DEVICE, site, device)
+        return int(found[0][0])
 
     # What a daemon records
 
-    def record(
-        self, device: int, rows: Sequence[Recorded], events: Sequence[Event] = (), *, post: bool = False
-    ) -> None:
+    def record(self, device: int, rows: Sequence[Recorded], events: Sequence[Event] = (), *, post: bool = False) -> int:
         """Commit what was measured and what happened just now, by ids of this store; with `post` for forwarding, too.
 
         Where the clock has stepped back onto the very millisecond of another sample of the series, the new one takes
-        the next that is free.
+        the next that is free. Returns how many values were not kept: those of days that were forgotten already.
         """
         rows = [(series, time, exact(value), quality) for series, time, value, quality in rows]
         if strange := [time for _, time, *_ in rows if not 0 <= time <= LATEST_TIME]:
             raise ValueError(f"{strange[0]!r} is no time in ms since 1970")
+        self._too_old = 0
         try:
             with self._session.writing():
                 self._record(device, rows, events, post=post)
         except _ChangedError:
             self._forget_all()
+            self._too_old = 0
             with self._session.writing():
                 self._record(device, rows, events, post=post)
         except BaseException:
             self._forget_all()  # it may not have been committed
             raise
+        return self._too_old
 
     def _forget_all(self) -> None:
         self._growing.clear()
@@ -237,7 +244,7 @@ class Store:
         """Make `bucket`, which has samples, the one that the series is recorded into."""
         [(kept_from,)] = self._session.run(sql.LOCK_SERIES, series)
         if bucket // BUCKETS_A_DAY < kept_from:
-            self._session.run(sql.FORGET_BUCKET, bucket, series)
+            self._too_old += self._session.changed(sql.FORGET_BUCKET, bucket, series)
             return
         found = self._session.run(sql.CURRENT, series)
         grown = Growing.of(self._days.bucket(series, bucket, blocks))
@@ -279,8 +286,9 @@ class Store:
         columns = {index: Samples.of(rows) for index, rows in parts.items()}
         with self._session.writing():
             # In one order for all who write, so that no two wait for each other.
-            ids = sorted((self._series_id(batch.series[index]), index) for index in columns)
-            new = self._merge([(number, columns[index]) for number, index in ids])
+            named = sorted(columns, key=lambda index: (batch.series[index].name, batch.series[index].unit))
+            ids = {index: self._series_id(batch.series[index]) for index in named}
+            new = self._merge([(ids[index], columns[index]) for index in sorted(columns, key=lambda index: ids[index])])
             for (site, device), those in sorted(events.items()):
                 self._add_events(site, device, those)
         return new
@@ -295,8 +303,9 @@ class Store:
             [(kept_from,)] = self._session.run(sql.LOCK_SERIES, series)
             self._growing.pop(series, None)
             run = whole.between(int(kept_from) * DAY, LATEST_TIME + 1)
-            touched[series] = {time // BUCKET for time in run.times}
-            for day in sorted({bucket // BUCKETS_A_DAY for bucket in touched[series]}):
+            buckets = {time // BUCKET for time in run.times}
+            touched.setdefault(series, set()).update(buckets)
+            for day in sorted({bucket // BUCKETS_A_DAY for bucket in buckets}):
                 part = run.between(day * DAY, (day + 1) * DAY)
                 if day < today and len(part) >= MANY:
                     new += self._days.seal(series, day, part, blocks)
