@@ -149,6 +149,49 @@ def test_a_reset_that_its_quarter_of_an_hour_hides_is_seen_all_the_same(store: S
         assert (found["difference"]["value"], found["difference"]["resets"]) == (37.0, 1)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(times=times, data=st.data(), end=edge)
+def test_where_samples_were_forgotten_a_counter_grew_by_no_more_than_it_did(
+    store: Store, times: list[int], data: st.DataObject, end: int
+) -> None:
+    steps = data.draw(st.lists(step, min_size=len(times), max_size=len(times)))
+    samples = Samples.of((BEGIN + time, max(0, 50 + rise), 0) for time, rise in zip(sorted(times), steps, strict=True))
+    with emptied(store) as fresh:
+        fresh.merge(ENERGY, samples)
+        with Reader(fresh.database).view() as view:
+            [number] = view.series()
+            whole = view.growth(number, BEGIN, BEGIN + end + 1)
+        while fresh.forget(1):
+            continue
+        with Reader(fresh.database).view() as view:
+            left = view.growth(number, BEGIN, BEGIN + end - end % BUCKET)
+    if whole is not None and left is not None:
+        assert left.value <= whole.value + 1e-9
+        assert left.resets <= whole.resets
+
+
+def test_where_samples_were_forgotten_a_reset_is_still_seen(store: Store) -> None:
+    readings = [(0, 100), (BUCKET, 100), (BUCKET + 1000, 0), (BUCKET + 2000, 150), (2 * BUCKET, 160)]
+    store.merge(ENERGY, Samples.of((BEGIN + time, value, 0) for time, value in readings))
+    for _ in range(2):
+        found = ask(store, ["energy"], seconds(BEGIN), seconds(BEGIN + HOUR), 4)["series"]["energy"]["difference"]
+        assert (found["value"], found["resets"]) == (160.0, 1)
+        while store.forget(1):
+            continue
+
+
+def test_years_without_anything_cost_no_questions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock was a hundred years ahead for a moment."""
+    times_ = [BEGIN, BEGIN + DAY, BEGIN + 36_525 * DAY]
+    store.merge(WATER, Samples.of((time, 11.5, 0) for time in times_))
+    asked = []
+    with Reader(store.database).view() as view:
+        plain = view.run
+        monkeypatch.setattr(view, "run", lambda *question: asked.append(question) or plain(*question))
+        assert view.samples(1, 0, 2**45).times == times_
+    assert len(asked) < 50
+
+
 def test_a_thousand_tenths_are_a_hundred(store: Store) -> None:
     store.merge(ENERGY, Samples.of((BEGIN + n * 1000, n / 10, 0) for n in range(1001)))
     found = ask(store, ["energy"], seconds(BEGIN), seconds(BEGIN + DAY), 10)

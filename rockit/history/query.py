@@ -18,6 +18,7 @@ from rockit.history import statements as sql
 from rockit.history.database import Database, Session
 from rockit.history.model import BUCKET, BUCKETS_A_DAY, DAY, Event, Samples, Series, bucket_of, day_of
 from rockit.history.rollup import Rollup, stretches
+from rockit.history.times import iso
 
 WIDTHS = tuple(1000 * seconds for seconds in (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 450))
 """Buckets narrower than a roll-up, ms; they divide it."""
@@ -111,7 +112,8 @@ class View:
         """(day, its block, its samples that are not sealed) of each day of a range that has any."""
         oldest, newest = self._days(series)
         first, last = max(day_of(max(start, 0)), oldest), min(day_of(end - 1), newest)
-        for begin in range(first, last + 1, SPARE):
+        begin = first
+        while begin <= last:
             until = min(begin + SPARE - 1, last)
             sealed = dict(self.run(sql.BLOCKS, series, begin, until))
             for day in range(begin, until + 1):
@@ -123,6 +125,15 @@ class View:
                     loose = _ordered(self.run(sql.DAY_SAMPLES, series, *wanted))
                 if day in sealed or len(loose):
                     yield day, sealed.get(day), loose
+            if until == last:
+                return
+            # A clock that was wrong once may have left years without anything.
+            [(day,)], [(bucket,)] = (
+                self.run(sql.NEXT_BLOCK, series, until),
+                self.run(sql.NEXT_BUCKET, (until + 1) * BUCKETS_A_DAY),
+            )
+            days = (day, bucket and bucket // BUCKETS_A_DAY, last + 1)
+            begin = min(int(n) for n in days if n is not None)
 
     def width(self, series: int, start: int, end: int, points: int) -> int:
         """The width of buckets, ms, by which a range has `points` at most (and parts of one at its ends)."""
@@ -184,7 +195,10 @@ class View:
                     continue
                 walk.value = was and was[2]
                 raw = self.samples(series, bucket * BUCKET, (bucket + 1) * BUCKET).believed()
-                walk.samples(raw if len(raw) else Samples([bucket * BUCKET], [latest]))
+                if len(raw):
+                    walk.samples(raw)
+                else:
+                    walk.roll_up(bucket * BUCKET, self._extremes(series, bucket), latest, falls)
             if readings:
                 walk.value = readings[-1][2]
         if first <= last:
@@ -198,6 +212,11 @@ class View:
             if first <= bucket < end:
                 insort(rows, (bucket, least, last, falls))
         return rows
+
+    def _extremes(self, series: int, bucket: int) -> tuple[float, float]:
+        """The least and the greatest value of a roll-up."""
+        rows = self.run(sql.ROLLUPS, series, bucket, bucket + 1) or self.run(sql.LOOK_CURRENT, series)
+        return rows[0][2], rows[0][3]
 
     def at(self, series: int, time: int) -> tuple[int, float] | None:
         """The last reading at or before `time`, and its time; None where there is none.
@@ -257,7 +276,9 @@ class View:
         try:
             block.verify(data)
         except block.BlockError as error:
-            self.problems.append(f"the block of series {series}, day {day} cannot be read: {error}")
+            one = self.series().get(series)
+            name = f"series {series}" if one is None else f"{one.key} of {one.device}"
+            self.problems.append(f"{name} of {iso(day * DAY)[:10]} cannot be read: {error}")
             return False
         return True
 
@@ -276,6 +297,17 @@ class _Walk:
     def samples(self, samples: Samples) -> None:
         for time, value, _ in samples.believed().rows():
             self.step(time, value)
+
+    def roll_up(self, time: int, extremes: tuple[float, float], last: float, falls: int) -> None:
+        """A stretch whose samples were forgotten: it grew by this at least, and fell so often."""
+        least, greatest = extremes
+        before, resets = self.value, self._resets
+        if greatest > last:  # it was there before it fell
+            self.step(time, greatest)
+        if before is not None and least < before:
+            self.step(time, least)
+        self.step(time, last)
+        self._resets = max(self._resets, resets + falls)
 
     def step(self, time: int, value: float) -> None:
         if self.value is None:

@@ -125,9 +125,11 @@ BLOCKS = Statement(
     .order_by(blocks.c.day),
     ("series", "first", "last"),
 )
-HAS_BLOCK = Statement(
-    select(blocks.c.count).where((blocks.c.series == _b("series")) & (blocks.c.day == _b("day"))), ("series", "day")
+NEXT_BLOCK = Statement(
+    select(func.min(blocks.c.day)).where((blocks.c.series == _b("series")) & (blocks.c.day > _b("day"))),
+    ("series", "day"),
 )
+NEXT_BUCKET = Statement(select(func.min(samples.c.bucket)).where(samples.c.bucket >= _b("bucket")), ("bucket",))
 PUT_BLOCK = _insert(blocks, update_=("count", "data"))
 DROP_BLOCK = Statement(
     delete(blocks).where((blocks.c.series == _b("series")) & (blocks.c.day == _b("day"))), ("series", "day")
@@ -206,6 +208,14 @@ DROP_POSTS = Statement(
     ),
     ("device", "id", "time"),
 )
+_SENT_TO_ALL = select(func.coalesce(func.min(cursors.c.sent), literal_column("0"))).where(
+    cursors.c.device == _b("again")
+)
+UNSENT_ROWS = Statement(
+    select(func.count()).where((outbox.c.device == _b("device")) & (outbox.c.id > _SENT_TO_ALL.scalar_subquery())),
+    ("device", "again"),
+)
+"""How many rows some target has not confirmed; all of them where none has confirmed any."""
 CURSORS = Statement(select(cursors.c.target, cursors.c.sent).where(cursors.c.device == _b("device")), ("device",))
 PUT_CURSOR = _insert(cursors, update_=("sent",))
 DROP_CURSOR = Statement(
@@ -269,11 +279,4 @@ EVENTS = Statement(
     .order_by(events.c.time.desc(), events.c.number.desc())
     .limit(_b("most")),
     ("device", "start", "end", "most"),
-)
-LAST_STATES = Statement(
-    select(events.c.name, events.c.value, events.c.time)
-    .where((events.c.device == _b("device")) & (events.c.kind == _b("kind")))
-    .order_by(events.c.time.desc(), events.c.number.desc())
-    .limit(_b("most")),
-    ("device", "kind", "most"),
 )
