@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from harness import PATIENCE, wait_for
 from recording import Bench, elsewhere, hurried, many
 
 from rockit.history import recorder as module
+from rockit.history.database import Database
 from rockit.history.query import Reader
 from rockit.history.store import Store
 
@@ -44,10 +46,49 @@ def test_a_file_that_was_deleted_is_begun_anew(bench: Bench) -> None:
     bench.settled()
     bench.end()
     assert bench.errors() == [
-        f"history: {bench.path} has gone",
+        f"history: {bench.path} has gone; it is opened anew",
         f"history: sqlite:///{bench.path} is empty, and was not before: a new history is begun in it",
     ]
     bench.check(bench.polls[10:])
+    alarm = bench.recorder.conditions()["history_begun"]
+    assert alarm.latched, "who does not read the log shall not find out in a year"
+    assert "a new history is begun" in alarm.text
+
+
+def test_a_log_that_was_removed_is_noticed_and_its_content_kept(bench: Bench) -> None:
+    """SQLite would write into the deleted file for ever, and a kill would cost all of it."""
+    bench.recorder.start()
+    bench.poll(10)
+    bench.settled()
+    reader = Reader(Database(bench.url, make=False))  # of the same process, as when somebody asks the daemon
+    bench.recorder._closed = reader.database.close
+    with reader.view() as view:
+        assert view.series()
+    bench.path.with_name("history.sqlite-wal").unlink()
+    bench.poll(10)
+    bench.settled()
+    assert len(bench.errors("has lost history.sqlite-wal, which somebody has removed; it is opened anew")) == 1
+    copy = bench.path.with_name("copy.sqlite")
+    for part in ("", "-wal"):  # what a kill would leave
+        shutil.copy(bench.path.with_name(bench.path.name + part), copy.with_name(copy.name + part))
+    bench.end()
+    bench.check()
+    with Store(f"sqlite:///{copy}") as store, Reader(store.database).view() as view:
+        assert [len(view.samples(number, 0, 2**45)) for number in view.series()] == [20] * 10
+
+
+def test_a_file_that_was_emptied_is_noticed(bench: Bench) -> None:
+    bench.recorder.start()
+    bench.poll(10)
+    bench.settled()
+    os.truncate(bench.path, 0)
+    bench.poll(10)
+    bench.settled()
+    bench.end()
+    assert len(bench.errors("was emptied by somebody; it is opened anew")) == 1
+    with Store(bench.url) as store, Reader(store.database).view() as view:
+        ids = {one.key: number for number, one in view.series().items()}
+        assert set(view.samples(ids["k0"], 0, 2**45).times) >= {poll[0][1] for poll in bench.polls[10:]}
 
 
 def test_a_database_that_was_made_anew_on_its_server_is_told(tmp_path: Path, postgresql: str) -> None:

@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 from harness import PATIENCE, wait_for
-from recording import BEGIN, Bench, Disk, hurried, locked, many, small_disk
+from recording import BEGIN, KEYS, Bench, Disk, hurried, locked, many, small_disk
 
+from rockit.common.conditions import Priority
 from rockit.common.quality import Measurement
 from rockit.history import recorder as module
 from rockit.history.database import StoreError, Trouble
-from rockit.history.model import Quality
+from rockit.history.model import DAY, Quality, Samples, Series
 from rockit.history.recorder import Recorder
+from rockit.history.setaside import set_aside
 from rockit.history.store import Recorded, Store
 
 NOBODY = 65534
@@ -320,6 +322,84 @@ def test_numbers_of_every_kind_are_recorded_and_what_has_too_many_digits_is_told
     assert len(bench.errors("k4: Decimal('0.12345678901234567890') has more digits than can be recorded")) == 1
 
 
+def test_how_things_stand_is_told_again_where_it_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 100)
+    bench = Bench(tmp_path)
+    bench.recorder.states({"mode": "auto"})
+    bench.poll()
+    bench.recorder.start()
+    bench.settled()
+    with locked(bench.path):
+        bench.recorder.states({"mode": "manual"})
+        bench.poll(30)
+    for _ in range(2):
+        bench.recorder.states({"mode": "manual"})
+        bench.poll()
+        bench.settled()
+    bench.end()
+    assert [event.value for event in bench.events() if event.name == "mode"][-1] == "manual"
+
+
+def test_values_older_than_what_is_kept_are_told_to_be_lost(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, keep_raw_days=5)
+    with Store(bench.url, bench.clock) as store:
+        for key, known in KEYS.items():
+            series = Series("clasp", "chiller", key, known.unit, known.label)
+            store.merge(series, Samples([BEGIN - 20 * DAY], [1.0]))
+        while store.forget(5):
+            continue
+    bench.clock.time = BEGIN - 20 * DAY  # a board without a clock of its own
+    bench.recorder.start()
+    bench.poll()
+    bench.settled()
+    bench.end()
+    assert bench.recorder.counters["history_values"] == 0
+    assert bench.recorder.counters["history_lost"] == 10
+    assert len(bench.errors("they are older than the 5 days that are kept; is the clock right?")) == 1
+
+
+def test_a_dying_disk_ends_no_recording(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even what tells of trouble, and moves files, may meet an error."""
+    bench.path.write_bytes(os.urandom(50_000))
+    left = [OSError(5, "Input/output error")] * 3
+
+    def dying(path: Path, found: int = 0) -> tuple[bool, str]:
+        if left:
+            raise left.pop()
+        return set_aside(path, found)
+
+    monkeypatch.setattr(module, "set_aside", dying)
+    bench.recorder.start()
+    bench.poll(3)
+    bench.settled()
+    bench.end()
+    assert not left
+    bench.check()
+
+
+def test_a_day_that_cannot_be_sealed_hinders_no_recording(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def seal(_store: Store) -> bool:
+        tries.append(1)
+        raise StoreError(Trouble.REFUSES, "it cannot be sealed")
+
+    monkeypatch.setattr(Store, "seal", seal)
+    monkeypatch.setattr(module, "TIDY", 0.0)
+    bench.recorder.start()
+    for _ in range(5):
+        before = len(tries)
+        bench.poll()
+        bench.settled()
+        wait_for(lambda before=before: len(tries) > before, "a try")
+    alarm = bench.recorder.conditions()["history"]
+    assert alarm.text == "finished days are not sealed, and take more room: it cannot be sealed"
+    assert alarm.priority is Priority.LOW
+    assert len(bench.errors()) == 1
+    bench.end()
+    bench.check()
+
+
 def test_an_impossible_time_loses_only_what_is_of_it(bench: Bench) -> None:
     for when in (BEGIN, -5_000_000, BEGIN + 1, 2**60, BEGIN + 2):
         bench.clock.time = when
@@ -340,10 +420,9 @@ def test_a_poll_that_the_database_will_never_take_loses_only_itself(
     class Picky(Store):
         """Nothing of what it refuses is in it."""
 
-        def record(self, device: int, rows: Sequence[Recorded], *arguments: Any, **options: Any) -> None:
+        def record(self, device: int, rows: Sequence[Recorded], *arguments: Any, **options: Any) -> int:
             if not {int(value) for _, _, value, _ in rows} & {2, 4, 7}:
-                Store.record(self, device, rows, *arguments, **options)
-                return
+                return Store.record(self, device, rows, *arguments, **options)
             raise StoreError(Trouble.WRONG, "there is something wrong with it")
 
     monkeypatch.setattr(module, "Store", Picky)

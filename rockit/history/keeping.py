@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from rockit.common import VERSION
-from rockit.common.conditions import Condition
+from rockit.common.conditions import Condition, Priority
 from rockit.common.daemonconfig import HistoryConfig
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
 from rockit.common.quality import Measurement
 from rockit.history.answer import QuestionError, answer
-from rockit.history.database import Database, StoreError
+from rockit.history.database import Database, StoreError, Trouble
 from rockit.history.forwarder import Forwarder
 from rockit.history.query import Reader
 from rockit.history.recorder import Recorder
@@ -45,11 +45,14 @@ class History:
         self._forwarders = [Forwarder(url, config.site, device, target, names, log) for target in targets]
         self._recorder = Recorder(
             url, config.site, device, measured, log,
-            keep_raw_days=config.keep_raw_days, post=bool(targets), opened=self._opened, written=self._wake,
+            keep_raw_days=config.keep_raw_days, post=bool(targets), opened=self._opened,
+            closed=self._let_go, written=self._wake,
         )  # fmt: skip
         self._url = url
         self._lock = threading.Lock()
         self._reader: Reader | None = None
+        self._damaged = ""
+        """What could not be read when somebody asked."""
         self._open = threading.Event()
         self._turns = threading.BoundedSemaphore(AT_ONCE)
         self._places = threading.BoundedSemaphore(WAITING)
@@ -86,6 +89,9 @@ class History:
     def conditions(self) -> dict[str, Condition]:
         """See Record."""
         found = self._recorder.conditions()
+        if self._damaged:
+            text = f"parts of the history cannot be read: {self._damaged}; `rockit history check` tells which"
+            found["history_damaged"] = Condition(text, Priority.MEDIUM)
         for index, forwarder in enumerate(self._forwarders, 1):
             if (condition := forwarder.condition()) is not None:
                 found[f"forwarding_{index}"] = condition
@@ -115,13 +121,19 @@ class History:
         try:
             with self._readable().view() as view:
                 now = time.time_ns() // 1_000_000
-                return answer(view, *self._place, keys, start, end, points, now, packed=packed)
+                found = answer(view, *self._place, keys, start, end, points, now, packed=packed)
+                self._damaged = next(iter(view.problems), self._damaged)
         except QuestionError as error:
             raise CommandError(Code.OUT_OF_RANGE, str(error)) from None
         except StoreError as error:
+            if error.trouble is Trouble.CORRUPT:
+                self._damaged = str(error)
             raise CommandError(Code.FAILED, f"the history cannot be read: {error}") from None
         finally:
             self._turns.release()
+        if waiting := self._recorder.waiting():
+            found["waiting"] = waiting
+        return found
 
     def end(self, deadline: float) -> bool:
         """Write what is there by `deadline` (monotonic); False where that was not done."""
@@ -142,11 +154,15 @@ class History:
 
     def _opened(self, _store: Store) -> None:
         """In the recorder's thread: a file was opened, the first or one in the place of another."""
+        self._let_go()
+        self._open.set()
+
+    def _let_go(self) -> None:
+        """In the recorder's thread: who has the file open opens it anew."""
         with self._lock:
             before, self._reader = self._reader, None
         if before is not None:
             before.database.close()
-        self._open.set()
         for forwarder in self._forwarders:
             forwarder.begin()
 

@@ -11,9 +11,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from rockit.common.conditions import Condition, Priority
@@ -63,10 +65,11 @@ class Recorder:
     def __init__(
         self, url: str, site: str, device: str, measured: Mapping[str, Measurement], log: Log, *,
         keep_raw_days: int | None = None, post: bool = False, opened: Callable[[Store], None] = lambda _store: None,
-        written: Callable[[], None] = lambda: None, now: Callable[[], int] = wall_clock,
+        closed: Callable[[], None] = lambda: None, written: Callable[[], None] = lambda: None,
+        now: Callable[[], int] = wall_clock,
     ) -> None:  # fmt: skip
-        """`post`: what is recorded is to be forwarded. `opened` is told of each store that was opened, `written`
-        after each commit.
+        """`post`: what is recorded is to be forwarded. `opened` is told of each store that was opened, `closed` when
+        nobody shall hold on to its file any more, `written` after each commit.
         """
         self.url, self.site, self.device = url, site, device
         self._measured = measured
@@ -74,6 +77,7 @@ class Recorder:
         self._keep = keep_raw_days
         self._post = post
         self._opened = opened
+        self._closed = closed
         self._wrote = written
         self._now = now
         self._poll = Poll()
@@ -92,9 +96,12 @@ class Recorder:
         self._busy_since: float | None = None
         self.trouble = ""
         """Why nothing is written now; empty where all is well."""
-        self.counters: Counter[str] = Counter(history_values=0, history_lost=0)
+        self.untidy = ""
+        """Why finished days are not sealed; empty where they are."""
+        self.counters: Counter[str] = Counter(history_values=0, history_lost=0, history_errors=0)
         self._store: Store | None = None
-        self._inode = 0
+        self._inode = self._log_inode = 0
+        self._begun: tuple[float, str] | None = None
         self._tidied = -1e9
         self._forgot = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -151,6 +158,7 @@ class Recorder:
             self._size += len(poll)
             while self._size > MOST_WAITING and len(self._waiting) > 1:
                 gone = self._waiting.popleft()
+                self._new = self._new or bool(gone.events)  # how things stand is to be told once more
                 self._size -= len(gone)
                 self._taken += 1
                 if not self._overflows:
@@ -171,6 +179,13 @@ class Recorder:
 
     def conditions(self) -> dict[str, Condition]:
         """Alarms about the recording."""
+        found = self._trouble()
+        if self._begun is not None and time.monotonic() - self._begun[0] < TOLD:
+            # Who does not read logs shall not find out in a year that the years before are somewhere else.
+            found["history_begun"] = Condition(self._begun[1], Priority.MEDIUM, latched=True, logged=False)
+        return found
+
+    def _trouble(self) -> dict[str, Condition]:
         since = self._busy_since
         why = self.trouble
         if not why and since is not None and time.monotonic() - since > HANGS:
@@ -178,10 +193,17 @@ class Recorder:
         if not why and self._losing is not None and time.monotonic() - self._losing[0] < TOLD:
             lost = f"values cannot be recorded and are lost, see the log: {self._losing[1]}"
             return {"history": Condition(lost, Priority.MEDIUM, logged=False)}
+        if not why and self.untidy:
+            why = f"finished days are not sealed, and take more room: {self.untidy}"
+            return {"history": Condition(why, Priority.LOW, logged=False)}
         if not why:
             return {}
         text = f"nothing is recorded: {why}; {self._size} values wait in memory"
         return {"history": Condition(text, Priority.MEDIUM, logged=False)}
+
+    def waiting(self) -> str:
+        """How much is not in the store although it should be, as a sentence; empty where all is well."""
+        return f"{self._size} values wait in memory and are not shown: {self.trouble}" if self.trouble else ""
 
     def end(self, deadline: float) -> bool:
         """Write what is there, by `deadline` (monotonic), and close; False where that was not done."""
@@ -208,12 +230,9 @@ class Recorder:
                 self._write()
                 if not ending:
                     self._tidy()
-            except StoreError as error:
-                failures += 1
-                self._failed(error)
             except Exception as error:  # noqa: BLE001 - this thread must not end, whatever went wrong
                 failures += 1
-                self._own_error(error)
+                self._met(error)
             else:
                 if failures and self.trouble:
                     self._log.info(
@@ -265,11 +284,13 @@ class Recorder:
             for poll in polls
             for key, when, value, quality in poll.values
         ]
-        store.record(device, rows, [event for poll in polls for event in poll.events], post=self._post)
-        self.counters["history_values"] += len(rows)
+        lost = store.record(device, rows, [event for poll in polls for event in poll.events], post=self._post)
+        self.counters["history_values"] += len(rows) - lost
+        if lost:
+            self._lost(lost, f"they are older than the {self._keep} days that are kept; is the clock right?")
 
     def _one_by_one(self, store: Store, device: int, polls: list[Poll]) -> None:
-        """Something in these polls cannot be written: it alone shall be lost."""
+        """Something in these polls cannot be written: the poll that it is in shall be lost, and no other."""
         for poll in polls:
             try:
                 self._commit(store, device, [poll])
@@ -277,6 +298,7 @@ class Recorder:
                 if not _hopeless(error):
                     raise
                 self._lost(len(poll), str(error) or repr(error))
+                self._new = self._new or bool(poll.events)
             self._done([poll])
 
     def _series(self, store: Store, key: str) -> int:
@@ -300,14 +322,23 @@ class Recorder:
         store, now = self._store, time.monotonic()
         if store is None or now - self._tidied < TIDY:
             return
-        while not self._waiting and not self._ending:
-            self._busy_since = time.monotonic()
-            if not store.seal():
-                self._tidied = now
-                break
-        if self._keep is not None and now - self._forgot > FORGET:
-            self._forgot = now
-            store.forget(self._keep, (self.site, self.device))
+        try:
+            while not self._waiting and not self._ending:
+                self._busy_since = time.monotonic()
+                if not store.seal():
+                    self._tidied = now
+                    break
+            if self._keep is not None and now - self._forgot > FORGET:
+                self._forgot = now
+                store.forget(self._keep, (self.site, self.device))
+        except StoreError as error:
+            if error.trouble is Trouble.CORRUPT:
+                raise
+            if not self.untidy:  # nothing is lost by that, and what comes next is recorded
+                self._log.error(f"history: finished days are not sealed: {error}; it is tried again every minute")
+            self._tidied, self.untidy = now, str(error)
+        else:
+            self.untidy = ""
 
     # Opening, and what may go wrong
 
@@ -319,29 +350,54 @@ class Recorder:
             self._store = store = Store(self.url, self._now)
             self._inode = inode(path)
         store.device_id(self.site, self.device)  # which forwarders look for
+        self._log_inode = 0 if path is None else inode(_log_of(path))
         if self._opens and not store.database.found_version:
             self._new = True
             if not self._aside:
-                self._log.error(
-                    f"history: {store.database.name} is empty, and was not before: a new history is begun in it"
-                )
+                text = f"{store.database.name} is empty, and was not before: a new history is begun in it"
+                self._log.error(f"history: {text}")
+                self._begun = time.monotonic(), text
         self._aside = False
         self._opens += 1
         self._opened(store)
 
     def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        store, self._store = self._store, None
+        if store is not None:
+            with suppress(Exception):  # whatever it says, it is not used any more
+                store.close()
 
     def _same_file(self) -> bool:
-        """Whether the file that is open is still the one of that name: SQLite goes on writing into a deleted one."""
+        """Whether the file that is open is still the one of that name: SQLite goes on writing into what was deleted."""
         path = file_of(self.url)
-        if path is None or (found := inode(path)) == self._inode:
+        if path is None:
             return True
-        if not found:
-            self._log.error(f"history: {path} has gone")
-        return False
+        found = inode(path)
+        if found and found != self._inode:
+            return False
+        why = "" if found else "has gone"
+        if not why and not path.stat().st_size:
+            why = "was emptied by somebody"
+        if not why and self._log_inode not in (0, inode(_log_of(path))):
+            # What is in the log that is open comes into the file when it is closed; after a kill it would be lost.
+            why = f"has lost {_log_of(path).name}, which somebody has removed"
+        if why:
+            self._log.error(f"history: {path} {why}; it is opened anew")
+            self._close()
+            self._closed()
+        return not why
+
+    def _met(self, error: Exception) -> None:
+        """Something went wrong; it must not happen that telling so goes wrong as well."""
+        try:
+            if isinstance(error, OSError):  # a disk that is dying
+                error = StoreError(Trouble.REFUSES, str(error))
+            if isinstance(error, StoreError):
+                self._failed(error)
+            else:
+                self._own_error(error)
+        except Exception as another:  # noqa: BLE001
+            self._own_error(another)
 
     def _failed(self, error: StoreError) -> None:
         path = file_of(self.url)
@@ -354,6 +410,7 @@ class Recorder:
             done, text = set_aside(path, self._inode)
             if done:
                 before, what, self._aside = "", text, True
+                self._begun = time.monotonic(), f"{self.trouble}; {text}"
             else:
                 self.trouble = f"{error}; {text}"
         if not before:
@@ -375,6 +432,10 @@ class Recorder:
         if self.counters["history_errors"] <= 3:
             self._log.exception("history: an error of its own")
         self.trouble = self.trouble or repr(error)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def _plain(text: str) -> str:

@@ -61,9 +61,9 @@ def set_aside(path: Path, found: int = 0) -> tuple[bool, str]:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         aside = path.with_name(f"{path.name}.corrupt-{stamp}")
         number = 2
-        while aside.exists():
-            aside, number = path.with_name(f"{path.name}.corrupt-{stamp}-{number}"), number + 1
         try:
+            while aside.exists():
+                aside, number = path.with_name(f"{path.name}.corrupt-{stamp}-{number}"), number + 1
             for part in PARTS:
                 if path.with_name(path.name + part).exists():
                     os.rename(path.with_name(path.name + part), aside.with_name(aside.name + part))
