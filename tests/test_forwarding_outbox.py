@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from harness import PATIENCE, wait_for
 from histories import Clock, postgresql_database
@@ -15,11 +16,12 @@ from served import Lines
 from rockit.common.daemonconfig import Forward, HistoryConfig
 from rockit.common.quality import Measurement
 from rockit.history import forwarder
+from rockit.history import statements as sql
 from rockit.history.forwarder import Forwarder
 from rockit.history.keeping import History
 from rockit.history.model import DAY, MINUTE, Series
 from rockit.history.outgoing import Outgoing
-from rockit.history.store import Store, wall_clock
+from rockit.history.store import Outbox, Store, wall_clock
 from rockit.history.targets.postgres import PostgresTarget
 
 __all__ = ["local", "watched"]
@@ -43,6 +45,37 @@ class Outboxed:
 @pytest.fixture
 def hour(local: Local) -> Outboxed:
     return Outboxed(local)
+
+
+def test_a_row_that_cannot_be_read_holds_up_nothing(local: Local, watched: Watched) -> None:
+    local.polls(wall_clock() - MINUTE, 3)
+    with local.store.session.writing():
+        local.store.session.run(sql.POST, local.device, wall_clock(), b"\xc1 no message")
+        strange = msgspec.msgpack.encode(Outbox([(999, wall_clock(), 1.0, 0)], []))
+        local.store.session.run(sql.POST, local.device, wall_clock(), strange)
+    local.polls(wall_clock(), 3)
+    with forwarding(local, watched) as running:
+        running.caught_up()
+        [log] = running.logs
+        assert len(log.of("error")) == 1
+        assert "2 polls of the outbox cannot be read, and are not sent" in log.of("error")[0]
+        assert running.forwarders[0].counters["history_unreadable"] == 2
+    local.arrived_at(watched.name)
+
+
+def test_what_waits_under_a_former_site_is_told(local: Local, watched: Watched) -> None:
+    old = local.store.device_id("before", DEVICE)
+    number = local.store.series_id(WATER)
+    for value in range(3):
+        local.store.record(old, [(number, wall_clock() - DAY + value, float(value), 0)], post=True)
+    local.polls(wall_clock() - MINUTE, 3)
+    with forwarding(local, watched) as running:
+        running.caught_up()
+        told = running.logs[0].of("warning")
+    assert told == [
+        f"history: 3 polls of before/{DEVICE}, as this was called before, were not sent to all targets, and are sent by"
+        " nobody now; `rockit history import` this history where they are missing"
+    ]
 
 
 def test_the_outbox_keeps_what_one_target_lacks_and_the_last_minutes(hour: Outboxed) -> None:

@@ -224,7 +224,9 @@ def test_what_cannot_be_read_is_told(bench: Bench) -> None:
         ["export", "-o", str(path)],
     ):
         done = bench.run(*words)
-        assert (done.returncode, done.stderr) == (0, "warning: the block of series 1, day 3 cannot be read\n")
+        assert done.returncode == 1, "who does not look at warnings must not take it for all"
+        assert done.stderr.startswith("warning: the block of series 1, day 3 cannot be read\n")
+        assert "`rockit history check` on the daemon's machine tells more" in done.stderr
     assert json.loads(path.read_text())["meta"]["problems"] == "the block of series 1, day 3 cannot be read"
 
 

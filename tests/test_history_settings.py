@@ -58,6 +58,7 @@ def authority(tmp_path: Path) -> Path:
         ("postgresql+psycopg://rockit@db:0/rockit", "0 is no port"),
         ("postgresql+psycopg://rockit@db", "names no database; say postgresql+psycopg://user@host/database"),
         ("postgresql+psycopg://rockit@db/", "names no database"),
+        ("postgresql+psycopg://rockit:secret@db.example.org/rockit", "postgresql+psycopg://rockit"),
     ],
 )
 def test_words_that_cannot_be_right_are_problems(url: str, said: str) -> None:
@@ -71,8 +72,8 @@ def test_words_that_cannot_be_right_are_problems(url: str, said: str) -> None:
     "url",
     [
         "postgresql+psycopg:///rockit",
-        "postgresql+psycopg://db:65535/rockit",
-        "postgresql+psycopg://db?dbname=rockit",
+        "postgresql+psycopg://db:65535/rockit?sslmode=disable",
+        "postgresql+psycopg://db?dbname=rockit&sslmode=disable",
         "postgresql+psycopg:///?service=rockit",
         "sqlite:////nowhere/history.sqlite",
     ],
@@ -81,9 +82,30 @@ def test_words_that_can_be_right_are_none(url: str) -> None:
     assert parsed({"url": url})
 
 
+def test_what_the_way_to_a_server_must_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parsed({"url": "postgresql+psycopg://rockit:secret@db.example.org/rockit"})
+    [problem] = caught.value.problems
+    assert "says no sslmode; write ?sslmode=verify-full&sslrootcert=" in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("other", ["localhost", "127.0.0.1:5432", "127.0.0.1"])
+def test_a_history_is_no_second_copy_of_itself(other: str) -> None:
+    ours = "postgresql+psycopg://rockit@127.0.0.1/rockit"
+    with pytest.raises(ConfigError, match=r"history.forward\[0\].url: is this history itself"):
+        parsed({"url": ours, "forward": [{"url": f"postgresql+psycopg://else@{other}/rockit"}]})
+    assert parsed({"url": ours, "forward": [{"url": "postgresql+psycopg://rockit@127.0.0.1/other"}]})
+
+
+def test_a_site_is_a_name_without_a_slash() -> None:
+    with pytest.raises(ConfigError, match=r"history\.site: must be a name"):
+        parsed({"site": "a/b"})
+
+
 def test_a_folder_is_no_file_and_must_be_there(tmp_path: Path) -> None:
     assert findings(url=f"sqlite:///{tmp_path}/history.sqlite") == {}
-    assert findings(url="postgresql+psycopg://db/rockit") == {}
+    assert findings(url="postgresql+psycopg://db/rockit?sslmode=disable") == {}
     told = f"{tmp_path} is a folder; name a file in it: sqlite:///{tmp_path}/history.sqlite"
     assert findings(url=f"sqlite:///{tmp_path}") == {"history.url": told}
     missing = findings(url=f"sqlite:///{tmp_path}/disk/history.sqlite")

@@ -133,7 +133,9 @@ def test_what_waits_under_a_former_name_can_be_dropped(site: Site, store: Path) 
         for value, name in enumerate(("old", "old", "clasp_chiller", "old")):
             opened.record(opened.device_id("clasp", name), [(water, wall_clock(), float(value), 0)], post=True)
     place = ["--drop-outbox", "clasp/old"]
-    assert "would delete 3 rows of the outbox of clasp/old; say --yes" in failed(site, 64, "vacuum", str(store), *place)
+    assert "3 rows of the outbox of clasp/old, of which 3 were not sent to every target; say --yes" in failed(
+        site, 64, "vacuum", str(store), *place
+    )
     told = failed(site, 1, "vacuum", str(store), "--drop-outbox", "clasp/new")
     assert "there is no device clasp/new here; there is clasp/clasp_chiller, clasp/old" in told
     assert "'old' is not SITE/DEVICE" in failed(site, 64, "vacuum", str(store), "--drop-outbox", "old")
@@ -143,6 +145,26 @@ def test_what_waits_under_a_former_name_can_be_dropped(site: Site, store: Path) 
     assert "clasp/old: 1 row," in printed
     assert "clasp/clasp_chiller: 1 row," in printed
     assert f"samples   {SAMPLES + 4:,}:" in printed
+
+
+def test_what_a_daemon_forwards_is_not_dropped(site: Site, store: Path) -> None:
+    forward = [{"url": "mqtt://127.0.0.1"}]
+    site.write_config(history={"url": f"sqlite:///{store}", "site": "clasp", "forward": forward})
+    with Store(f"sqlite:///{store}") as opened:
+        opened.device_id("clasp", "localhost_test")
+    told = failed(site, 64, "vacuum", str(site.config), "--drop-outbox", "clasp/localhost_test", "--yes")
+    assert "forwards clasp/localhost_test: what waits is sent; take its targets out first" in told
+
+
+@pytest.mark.parametrize("verb", [("stats",), ("check",), ("vacuum",)])
+def test_who_looks_at_an_emptied_file_leaves_the_log_beside_it(site: Site, store: Path, verb: tuple[str, ...]) -> None:
+    with Store(f"sqlite:///{store}") as opened:
+        opened.record(opened.device_id("clasp", "x"), [(opened.series_id(WATER), wall_clock(), 4.0, 0)])
+        log = store.with_name(f"{store.name}-wal")
+        before = log.read_bytes()
+        os.truncate(store, 0)
+        assert f"{store} is empty (0 bytes)" in failed(site, 1, *verb, str(store))
+        assert log.read_bytes() == before
 
 
 # --- which store

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVENTS = "events"
 ROWS = 20
 """Buckets of a table, where nobody says how many."""
+_DAMAGED = "rockit.history.damaged"
 MOST_EVENTS = 10_000
 """A daemon lists no more at once."""
 
@@ -62,6 +63,7 @@ def history_verbs(group: click.Group) -> None:
         question = _question(since, until, keys, points)
         with target.connect() as client:
             _HISTORIES[form](client, question, events, bool(keys) or not events)
+        _end()
 
     @group.command()
     @_since
@@ -81,6 +83,8 @@ def history_verbs(group: click.Group) -> None:
         TIME as for `history`. Every sample is written, unless --points asks for buckets. FILE is either whole or not
         there.
         """
+        if EVENTS in keys:
+            raise click.UsageError("events are no quantity: `history --events --format csv` (or json) lists them")
         question = _question(since, until, keys, points)
         from rockit.history import export as exporting
         from rockit.history.export_formats import TEXT_FORMATS
@@ -94,6 +98,7 @@ def history_verbs(group: click.Group) -> None:
             recorded = exporting.export(client, question, form, output, overwrite=overwrite)
         _warn(recorded.problems)
         click.echo(f"{output}: {exporting.summary(recorded)}", err=output == exporting.STDOUT)
+        _end()
 
 
 _FORMATS = ("csv", "ecsv", "json", "parquet", "fits", "votable")
@@ -197,6 +202,8 @@ def _answer(client: Client, question: Question) -> Answer:
 
     answer = joined(pages(client, question))
     _warn(answer.get("problems", ()))
+    if "waiting" in answer:
+        click.echo(f"note: {answer['waiting']}", err=True)
     return answer
 
 
@@ -210,6 +217,16 @@ def _events(client: Client, question: Question) -> Answer:
 def _warn(problems: Iterable[str]) -> None:
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
+        click.get_current_context().meta[_DAMAGED] = True
+
+
+def _end() -> None:
+    """Exit 1 where not all could be read."""
+    if click.get_current_context().meta.get(_DAMAGED):
+        from rockit.common.errors import Code, CommandError
+
+        text = "not all that was recorded could be read; `rockit history check` on the daemon's machine tells more"
+        raise CommandError(Code.FAILED, text)
 
 
 def _echo(lines: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ by the driver's cursor, which takes a fifth of the time.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -82,6 +83,7 @@ class Database:
         self.found_version = 0
         options: dict[str, Any] = {"connect_args": {"timeout": BUSY, "check_same_thread": False}}
         if not self.sqlite:
+            logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what goes wrong comes as an error, too
             # A server that has gone without a word (power, cable) is noticed by TCP in about half a minute.
             alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30000}
             options = {"connect_args": {"connect_timeout": 10, **alive}, "pool_pre_ping": True}

@@ -192,7 +192,7 @@ def summary(recorded: Recorded) -> str:
     empty = dict.fromkeys(column.key for column in recorded.columns if column.key not in filled)
     period = f"between {times.iso(recorded.start)} and {times.iso(recorded.end)}"
     if not len(recorded):
-        return f"nothing was recorded {period}; the file has no rows"
+        return f"nothing {'could be read' if recorded.problems else 'was recorded'} {period}; the file has no rows"
     quantities = _counted(len(filled), "quantity", "quantities")
     if empty:
         period += f"; nothing of {', '.join(empty)}"

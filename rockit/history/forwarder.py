@@ -61,7 +61,9 @@ class Forwarder:
         """Of a target that may lose: when (monotonic s) it had taken up to which row, for the last AGAIN."""
         self._saved = -1
         self._saved_at = self._pruned_at = time.monotonic()
-        self.counters: Counter[str] = Counter(history_forwarded=0, history_forward_failures=0)
+        # All that is ever counted: others add these up while we count.
+        names = "forwarded", "forward_failures", "sent_again", "unreadable", "errors"
+        self.counters: Counter[str] = Counter({f"history_{name}": 0 for name in names})
         self._thread = threading.Thread(target=self._run, name=f"forward {target.name}", daemon=True)
 
     def begin(self) -> None:
@@ -124,6 +126,7 @@ class Forwarder:
         try:
             self._sent = self._saved = outgoing.cursor(self._target.name)
             if anew:
+                self._tell_stranded(outgoing)
                 self._taken = deque([(-math.inf, self._sent)])
             self._sent = self._kept()
             if self._target.live:
@@ -137,17 +140,32 @@ class Forwarder:
         finally:
             outgoing.close()
 
+    def _tell_stranded(self, outgoing: Outgoing) -> None:
+        for site, rows in outgoing.stranded() if not self._target.live else ():
+            self._log.warning(
+                f"history: {rows} polls of {site}/{self._device}, as this was called before, were not sent to all"
+                " targets, and are sent by nobody now; `rockit history import` this history where they are missing"
+            )
+
     def _send(self, outgoing: Outgoing) -> bool:
         """One batch; False where nothing waits."""
         found = outgoing.batch(self._sent)
         if found is None:
             return False
         row, _, batch = found
-        self._sending_since = time.monotonic()
-        try:
-            self._target.send(batch)
-        finally:
-            self._sending_since = None
+        if outgoing.unreadable:
+            self.counters["history_unreadable"] += outgoing.unreadable
+            self._log.error(
+                f"history: {outgoing.unreadable} polls of the outbox cannot be read, and are not sent to"
+                f" {self._target.name}; they are in the history here: import it there"
+            )
+            outgoing.unreadable = 0
+        if batch.samples or batch.events:
+            self._sending_since = time.monotonic()
+            try:
+                self._target.send(batch)
+            finally:
+                self._sending_since = None
         self.counters["history_forwarded"] += len(batch.samples)
         self._restored()
         before, self._sent = self._sent, row
@@ -197,7 +215,8 @@ class Forwarder:
         if self._failing_since is None and not self._stop.is_set():
             self._failing_since = time.monotonic()
             refused = " (somebody must see to that)" if isinstance(error, TargetRefused) else ""
-            self._log.error(f"history: cannot forward: {error}{refused}; it waits here until it can be sent")
+            what = "values of now are not sent later" if self._target.live else "it waits here until it can be sent"
+            self._log.error(f"history: cannot forward: {error}{refused}; {what}")
 
     def _restored(self) -> None:
         if self._failing_since is not None:

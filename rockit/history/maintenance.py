@@ -223,12 +223,17 @@ def forget(store: Store, days: int, progress: Progress) -> int:
     return done
 
 
-def waiting(database: Database, site: str, device: str) -> int:
-    """How many rows the outbox of a device has. Raises CommandError where there is no such device, and StoreError."""
+def waiting(database: Database, site: str, device: str) -> tuple[int, int]:
+    """How many rows the outbox of a device has, and how many of them some target lacks.
+
+    Raises CommandError where there is no such device, and StoreError.
+    """
     session = database.session()
     try:
         with session.reading():
-            return _waiting(session, _device(session, site, device))
+            number = _device(session, site, device)
+            rows = next((int(row[1]) for row in session.run(_OUTBOX) if row[0] == number), 0)
+            return rows, int(session.run(sql.UNSENT_ROWS, number, number)[0][0])
     finally:
         session.close()
 
@@ -244,10 +249,6 @@ def _device(session: Session, site: str, device: str) -> int:
         return int(number)
     known = ", ".join(f"{row[1]}/{row[2]}" for row in session.run(sql.ALL_DEVICES)) or "none"
     raise CommandError(Code.FAILED, f"there is no device {site}/{device} here; there is {known}")
-
-
-def _waiting(session: Session, device: int) -> int:
-    return next((int(row[1]) for row in session.run(_OUTBOX) if row[0] == device), 0)
 
 
 def seal(store: Store, progress: Progress) -> int:

@@ -24,6 +24,8 @@ class Outgoing:
         self._database = Database(url, make=False)
         self._session = self._database.session()
         self._site, self._device = site, device
+        self.unreadable = 0
+        """How many rows could not be read, and are passed over."""
         self._number = 0
         self._series: dict[int, Series] = {}
 
@@ -65,15 +67,29 @@ class Outgoing:
             if size > BYTES:
                 break
             size += len(payload)
-            post = msgspec.msgpack.decode(payload, type=Outbox)
-            for series, when, value, quality in post.samples:
-                if series not in index:
-                    index[series] = len(batch.series)
-                    batch.series.append(self._known(series))
-                batch.samples.append((index[series], when, value, quality))
-            batch.events += [(self._site, self._device, event) for event in post.events]
             last, newest = int(row), max(newest, int(time))
+            try:
+                post = msgspec.msgpack.decode(payload, type=Outbox)
+                series = {number: self._known(number) for number, *_ in post.samples}
+            except (msgspec.MsgspecError, KeyError):
+                self.unreadable += 1  # its samples are in the history all the same
+                continue
+            for number, when, value, quality in post.samples:
+                if number not in index:
+                    index[number] = len(batch.series)
+                    batch.series.append(series[number])
+                batch.samples.append((index[number], when, value, quality))
+            batch.events += [(self._site, self._device, event) for event in post.events]
         return last, newest, batch
+
+    def stranded(self) -> list[tuple[str, int]]:
+        """(site, rows) of what waits under another site's name for this device, and is sent by nobody."""
+        found = []
+        for number, site, device in self._read(sql.ALL_DEVICES):
+            if device == self._device and site != self._site:
+                [(rows,)] = self._read(sql.UNSENT_ROWS, number, number)
+                found += [(str(site), int(rows))] if rows else []
+        return found
 
     def prune(self, targets: list[str], time: int) -> int:
         """Drop what all `targets` have confirmed and was recorded before `time` (ms); how many rows that were."""

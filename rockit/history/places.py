@@ -73,6 +73,16 @@ def url_of(store: str) -> str:
     return f"sqlite:///{Path(store).absolute()}"
 
 
+def forwards(store: str | None) -> tuple[str, str] | None:
+    """(site, device) that the daemon of a config (`*.json`) forwards; None for none, and for what is no config."""
+    if store is None or not store.endswith(".json") or "://" in store:
+        return None
+    kept = configs.load(store, _Kept, others=True)
+    if not isinstance(kept.history, HistoryConfig) or not kept.history.forward:
+        return None
+    return kept.history.site, kept.daemon
+
+
 def _of_config(path: str) -> str:
     kept = configs.load(path, _Kept, others=True)
     if kept.history is None:
@@ -144,6 +154,10 @@ def looking(url: str, *, older: bool = False) -> Iterator[Looking]:
     Raises CommandError where there is none or where this software cannot read it, and StoreError.
     """
     require(url)
+    path = file_of(url)
+    if path is not None and not path.stat().st_size:
+        # SQLite would remove the log beside it, in which all may be that a daemon has recorded since.
+        raise CommandError(Code.FAILED, f"{path} is empty (0 bytes), and not that of a history of rockit's")
     database = Looking(url)
     try:
         version = _version(database)

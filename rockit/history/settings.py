@@ -41,8 +41,8 @@ def history_problems(config: HistoryConfig | msgspec.UnsetType | None) -> Iterat
     """(path of the key, what is wrong with its words). A daemon does not start with such a config."""
     if config is None or isinstance(config, msgspec.UnsetType):
         return
-    if not config.site.isprintable():
-        yield "history.site", "must be a name of printable characters"
+    if not config.site.isprintable() or "/" in config.site:
+        yield "history.site", "must be a name of printable characters without a slash"
     if config.url is not None:
         from rockit.history.database import parsed  # only where somebody names one: it is slow to import
 
@@ -51,24 +51,47 @@ def history_problems(config: HistoryConfig | msgspec.UnsetType | None) -> Iterat
         except ValueError as error:
             yield "history.url", str(error)
         else:
-            yield from (("history.url", text) for text in _url_problems(url))
+            yield from (("history.url", text) for text in _url_problems(url, config.url))
     if config.forward:
         from rockit.history.targets import problems
 
         for index, target in enumerate(config.forward):
             for text in problems(target.url, target.token_file):
                 yield f"history.forward[{index}].url", text
+        ours = config.url and _server(config.url)
+        for index, target in enumerate(config.forward):
+            if ours and _server(target.url) == ours:
+                yield f"history.forward[{index}].url", "is this history itself, and so no second copy"
     names = [target.url for target in config.forward]
     for index, name in enumerate(names):
         if name in names[:index]:
             yield f"history.forward[{index}].url", "is there twice"
 
 
-def _url_problems(url: URL) -> Iterator[str]:
+def _server(url: str) -> tuple[object, ...]:
+    """What tells one PostgreSQL database from others; nothing of other URLs."""
+    from rockit.history.database import parsed
+
+    try:
+        found = parsed(url)
+    except ValueError:
+        return ()
+    if found.drivername == "sqlite":
+        return ()
+    host = "127.0.0.1" if found.host in (None, "", "localhost", "::1") else found.host
+    return host, found.port or 5432, found.database, tuple(sorted(found.query.items())) if not found.host else ()
+
+
+def _url_problems(url: URL, text: str) -> Iterator[str]:
     if url.port is not None and not 0 < url.port < 65536:
         yield f"{url.port} is no port; say a number from 1 to 65535, or none for 5432"
-    if url.drivername != "sqlite" and not url.database and not _NAMES_DATABASE & url.query.keys():
+    elif url.drivername != "sqlite" and not url.database and not _NAMES_DATABASE & url.query.keys():
         yield "names no database; say postgresql+psycopg://user@host/database"
+    elif url.drivername != "sqlite":
+        from rockit.history.targets import unprotected
+        from rockit.history.targets.address import Address
+
+        yield from unprotected(Address.of(text))
 
 
 def history_findings(config: HistoryConfig | msgspec.UnsetType | None) -> Iterator[tuple[str, str]]:

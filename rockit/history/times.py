@@ -38,6 +38,8 @@ def parse(value: str | float, now_ms: int) -> int:
     An age that reaches beyond 1970 means 1970; a year of age has 365 days; digits beyond the millisecond are cut off.
     Raises ValueError, with a sentence that names the forms.
     """
+    if isinstance(value, str) and value.strip().lower() == "now":
+        return now_ms
     time = _from_text(value, now_ms) if isinstance(value, str) else _from_number(value)
     if time is None:
         raise ValueError(f"{_shown(value)} is no time: {FORMS}")
@@ -48,7 +50,7 @@ def parse(value: str | float, now_ms: int) -> int:
 
 def is_age(value: object) -> bool:
     """Whether `parse` would count it back from now."""
-    return isinstance(value, str) and _AGE.fullmatch(value.strip()) is not None
+    return isinstance(value, str) and (value.strip().lower() == "now" or _AGE.fullmatch(value.strip()) is not None)
 
 
 def iso(ms: int) -> str:

@@ -157,7 +157,7 @@ def vacuum(store: str | None, days: int | None, place: str | None, yes: bool) ->
     rockit history vacuum --drop-outbox clasp/old_name /etc/chillerd/clasp.json
     """
     from rockit.history import maintenance
-    from rockit.history.places import looking, writing
+    from rockit.history.places import forwards, looking, writing
     from rockit.history.store import wall_clock
     from rockit.tool.bar import bar
 
@@ -166,11 +166,14 @@ def vacuum(store: str | None, days: int | None, place: str | None, yes: bool) ->
         before = _size(database)
         samples, first, kept = maintenance.forgettable(database, days, now) if days is not None else (0, 0, 0)
         site, device = _place(place) if place is not None else ("", "")
-        posts = maintenance.waiting(database, site, device) if place is not None else 0
+        if place is not None and forwards(store) == (site, device):
+            raise click.UsageError(f"{store} forwards {place}: what waits is sent; take its targets out first")
+        posts, unsent = maintenance.waiting(database, site, device) if place is not None else (0, 0)
     if samples and not yes:
         _confirm(f"{samples:,} samples, from {_date(first)} to before {_date(kept)}", "Their roll-ups stay.")
     if posts and not yes:
-        _confirm(f"{posts:,} rows of the outbox of {place}", "They are never forwarded then; the samples stay here.")
+        what = f"{posts:,} rows of the outbox of {place}, of which {unsent:,} were not sent to every target"
+        _confirm(what, "They are never sent then; the samples stay here.")
     # What was asked for is done, even where a day ends meanwhile.
     with writing(url, lambda: now) as opened:
         dropped = maintenance.drop_outbox(opened, site, device) if posts else 0

@@ -137,6 +137,11 @@ def _postgres_problems(address: Address, token_file: str | None) -> Iterator[str
         yield f"{address.name} names no database; write {KINDS[address.scheme]}"
     if token_file is not None:
         yield "token_file means nothing to PostgreSQL; its password belongs in ~/.pgpass"
+    yield from unprotected(address)
+
+
+def unprotected(address: Address) -> Iterator[str]:
+    """Why somebody on the way to a PostgreSQL server could read along, or be that server."""
     said = parse_qsl(address.query)
     hosts = [value for key, value in said if key in ("host", "hostaddr")] or [address.host]
     if all(not host or host.startswith("/") or Address("", host=host.partition(":")[0]).loopback for host in hosts):
