@@ -380,6 +380,7 @@ def unprivileged(site: Site) -> Iterator[list[str]]:
         "import os, sys\n"
         f"given = sys.argv[1:]; sys.path.insert(0, {str(ROOT)!r})\n"
         "import pwd, grp, serial, rockit.chiller.drivers.thermotek, rockit.common.remote.client\n"
+        "import rockit.history.keeping\n"
         "from rockit.chiller.daemon import main\n"
         f"sys.argv = ['chillerd', '--check', {str(site.config)!r}]\n"
         "try: main()\n"

@@ -166,6 +166,7 @@ class Session:
         self._cursor: Any = fairy.cursor()
         self._name = database.name
         self._sqlite = database.sqlite
+        self._sound = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -243,13 +244,15 @@ class Session:
                 self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; a broken one is closed."""
         with suppress(Exception):
-            self._fairy.invalidate() if not self._sqlite else self._fairy.close()
+            self._fairy.close() if self._sound else self._fairy.invalidate()
 
     def _roll_back(self) -> None:
-        with suppress(Exception):  # a connection that is broken has nothing to roll back
+        try:
             self._fairy.rollback()
+        except Exception:  # noqa: BLE001 - a connection that is broken has nothing to roll back
+            self._sound = False
 
 
 def parsed(url: str) -> URL:
