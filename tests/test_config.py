@@ -454,3 +454,19 @@ def test_any_json_gives_a_registry_or_a_list_of_what_is_wrong(value: Any) -> Non
 def test_any_text_gives_nothing_but_a_config_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text)
+
+
+def test_a_config_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "clasp.json").write_text("{}")
+    folder.chmod(0)
+    was = os.geteuid()
+    try:
+        if was == 0:  # to whom no mode means anything
+            os.seteuid(65534)
+        with pytest.raises(ConfigError, match="not readable by user id .*; check its owner and mode"):
+            config.load(str(config.find("chillerd", str(folder / "clasp.json"))), ChillerConfig)
+    finally:
+        os.seteuid(was)
+        folder.chmod(0o755)

@@ -390,15 +390,11 @@ def unprivileged(site: Site) -> Iterator[list[str]]:
     if os.geteuid() == 0:
         os.chown(state, NOBODY, NOBODY)
         script += f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-    closed = [folder for folder in (site.folder, *site.folder.parents) if not folder.stat().st_mode & stat.S_IXOTH]
-    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in closed}
-    try:
-        for folder in closed:
+    # They stay open: other tests, in other processes, need the same ones.
+    for folder in (site.folder, *site.folder.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
             folder.chmod(0o755)
-        yield ["-c", script + "main()\n"]
-    finally:
-        for folder, mode in modes.items():
-            folder.chmod(mode)
+    yield ["-c", script + "main()\n"]
 
 
 # --- systemd

@@ -181,10 +181,10 @@ def find(kind: str, given: str | None = None, *, positional: bool = False) -> Pa
     if from_environment and not (given and positional):
         return Path(from_environment)
     if given:
-        if Path(given).is_file() or os.sep in given or given.endswith(".json"):
+        if os.path.isfile(given) or os.sep in given or given.endswith(".json"):
             return Path(given)
         named = root / f"{given}.json"
-        if named.exists():
+        if os.path.exists(named):
             return named
         raise ConfigError(given, [f"neither a file nor one of the configs in {root}: {_names(root)}"])
     found = sorted(root.glob("*.json"))
