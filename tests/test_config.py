@@ -465,7 +465,7 @@ def test_a_config_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) ->
     try:
         if was == 0:  # to whom no mode means anything
             os.seteuid(65534)
-        with pytest.raises(ConfigError, match="not readable by user id .*; check its owner and mode"):
+        with pytest.raises(ConfigError, match=r"not readable by user id .*; check its owner and mode"):
             config.load(str(config.find("chillerd", str(folder / "clasp.json"))), ChillerConfig)
     finally:
         os.seteuid(was)
