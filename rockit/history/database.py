@@ -166,7 +166,6 @@ class Session:
         self._cursor: Any = fairy.cursor()
         self._name = database.name
         self._sqlite = database.sqlite
-        self._sound = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -244,15 +243,13 @@ class Session:
                 self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Give the connection back; a broken one is closed."""
+        """End the connection. That to a server is cut: others may close what waits for an answer just now."""
         with suppress(Exception):
-            self._fairy.close() if self._sound else self._fairy.invalidate()
+            self._fairy.invalidate() if not self._sqlite else self._fairy.close()
 
     def _roll_back(self) -> None:
-        try:
+        with suppress(Exception):  # a connection that is broken has nothing to roll back
             self._fairy.rollback()
-        except Exception:  # noqa: BLE001 - a connection that is broken has nothing to roll back
-            self._sound = False
 
 
 def parsed(url: str) -> URL:
