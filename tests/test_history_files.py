@@ -55,26 +55,36 @@ def test_a_file_that_was_deleted_is_begun_anew(bench: Bench) -> None:
     assert "a new history is begun" in alarm.text
 
 
-def test_a_log_that_was_removed_is_noticed_and_its_content_kept(bench: Bench) -> None:
-    """SQLite would write into the deleted file for ever, and a kill would cost all of it."""
-    bench.recorder.start()
-    bench.poll(10)
-    bench.settled()
-    reader = Reader(Database(bench.url, make=False))  # of the same process, as when somebody asks the daemon
-    bench.recorder._closed = reader.database.close
+def test_a_log_that_was_removed_is_told_and_a_kill_costs_nothing(tmp_path: Path) -> None:
+    """SQLite goes on writing into the deleted one, and to begin another would mix the two."""
+    benches = [Bench(tmp_path, device) for device in ("chiller", "boiler")]
+    for bench in benches:
+        bench.recorder.start()
+        bench.poll(10)
+        bench.settled()
+    reader = Reader(Database(benches[0].url, make=False))  # as when somebody asks the daemon
     with reader.view() as view:
-        assert view.series()
-    bench.path.with_name("history.sqlite-wal").unlink()
-    bench.poll(10)
-    bench.settled()
-    assert len(bench.errors("has lost history.sqlite-wal, which somebody has removed; it is opened anew")) == 1
-    copy = bench.path.with_name("copy.sqlite")
-    for part in ("", "-wal"):  # what a kill would leave
-        shutil.copy(bench.path.with_name(bench.path.name + part), copy.with_name(copy.name + part))
-    bench.end()
-    bench.check()
-    with Store(f"sqlite:///{copy}") as store, Reader(store.database).view() as view:
-        assert [len(view.samples(number, 0, 2**45)) for number in view.series()] == [20] * 10
+        assert len(view.series()) == 20
+    path = benches[0].path
+    path.with_name("history.sqlite-wal").unlink()
+    for turn in range(3):
+        for bench in benches:
+            bench.poll(5)
+            bench.settled()
+        copy = tmp_path / f"copy{turn}.sqlite"
+        shutil.copy(path, copy)  # what a kill would leave
+        with Store(f"sqlite:///{copy}") as store, Reader(store.database).view() as view:
+            assert {len(view.samples(number, 0, 2**45)) for number in view.series()} == {15 + 5 * turn}
+    for bench in benches:
+        assert len(bench.errors("history.sqlite-wal was removed while it was in use; end all daemons")) == 1
+        assert "until then all goes into the file itself" in bench.recorder.conditions()["history_log"].text
+    reader.database.close()
+    for bench in benches:
+        bench.end()
+        bench.check()
+    with sqlite3.connect(path) as whole:
+        assert whole.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    whole.close()
 
 
 def test_a_file_that_was_emptied_is_noticed(bench: Bench) -> None:

@@ -25,9 +25,10 @@ from rockit.history import schema
 
 BUSY = 20.0
 """So long a writer waits for another one on the same file, s."""
+_WAIT = f"PRAGMA busy_timeout={int(BUSY * 1000)}"
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",  # in WAL only this is durable: what was committed survives a power cut
-    f"PRAGMA busy_timeout={int(BUSY * 1000)}",
+    _WAIT,
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA cache_size=-2000",
 )
@@ -241,6 +242,8 @@ class Session:
             with suppress(Exception):
                 self._cursor.execute("PRAGMA busy_timeout=100")  # readers keep what they read, and we do not wait
                 self._cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with suppress(Exception):
+                self._cursor.execute(_WAIT)
 
     def close(self) -> None:
         """End the connection. That to a server is cut: others may close what waits for an answer just now."""

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 from rockit.common.conditions import Condition, Priority
@@ -23,8 +22,9 @@ from rockit.common.log import Log
 from rockit.common.quality import Measurement
 from rockit.history.database import StoreError, Trouble, file_of
 from rockit.history.model import LATEST_TIME, Event, Quality, Series, exact
-from rockit.history.setaside import alone, inode, set_aside
+from rockit.history.setaside import alone, set_aside
 from rockit.history.store import Recorded, Store, wall_clock
+from rockit.history.watch import Watch
 
 MOST_WAITING = 100_000
 """So many values and events wait at most; that takes about 20 MB."""
@@ -100,7 +100,7 @@ class Recorder:
         """Why finished days are not sealed; empty where they are."""
         self.counters: Counter[str] = Counter(history_values=0, history_lost=0, history_errors=0)
         self._store: Store | None = None
-        self._inode = self._log_inode = 0
+        self._watch = Watch(file_of(url))
         self._begun: tuple[float, str] | None = None
         self._tidied = -1e9
         self._forgot = time.monotonic()
@@ -183,6 +183,9 @@ class Recorder:
         if self._begun is not None and time.monotonic() - self._begun[0] < TOLD:
             # Who does not read logs shall not find out in a year that the years before are somewhere else.
             found["history_begun"] = Condition(self._begun[1], Priority.MEDIUM, latched=True, logged=False)
+        if self._watch.bare:
+            text = f"{self._watch.bare}, and start them again; until then all goes into the file itself"
+            found["history_log"] = Condition(text, Priority.MEDIUM, logged=False)
         return found
 
     def _trouble(self) -> dict[str, Condition]:
@@ -285,6 +288,8 @@ class Recorder:
             for key, when, value, quality in poll.values
         ]
         lost = store.record(device, rows, [event for poll in polls for event in poll.events], post=self._post)
+        if self._watch.bare:
+            store.session.fold()
         self.counters["history_values"] += len(rows) - lost
         if lost:
             self._lost(lost, f"they are older than the {self._keep} days that are kept; is the clock right?")
@@ -346,11 +351,11 @@ class Recorder:
         self._close()
         path = file_of(self.url)
         with alone(path):
-            self._inode = inode(path)
+            self._watch.look()
             self._store = store = Store(self.url, self._now)
-            self._inode = inode(path)
+            self._watch.look()
         store.device_id(self.site, self.device)  # which forwarders look for
-        self._log_inode = 0 if path is None else inode(_log_of(path))
+        self._watch.opened()
         if self._opens and not store.database.found_version:
             self._new = True
             if not self._aside:
@@ -369,22 +374,15 @@ class Recorder:
 
     def _same_file(self) -> bool:
         """Whether the file that is open is still the one of that name: SQLite goes on writing into what was deleted."""
-        path = file_of(self.url)
-        if path is None:
-            return True
-        found = inode(path)
-        if found and found != self._inode:
+        watch = self._watch
+        if watch.replaced():
             return False
-        why = "" if found else "has gone"
-        if not why and not path.stat().st_size:
-            why = "was emptied by somebody"
-        if not why and self._log_inode not in (0, inode(_log_of(path))):
-            # What is in the log that is open comes into the file when it is closed; after a kill it would be lost.
-            why = f"has lost {_log_of(path).name}, which somebody has removed"
-        if why:
-            self._log.error(f"history: {path} {why}; it is opened anew")
+        if why := watch.gone():
+            self._log.error(f"history: {file_of(self.url)} {why}; it is opened anew")
             self._close()
             self._closed()
+        elif watch.lost_its_log():
+            self._log.error(f"history: {watch.bare}, and start them again")
         return not why
 
     def _met(self, error: Exception) -> None:
@@ -407,7 +405,7 @@ class Recorder:
         if path is not None and not path.parent.is_dir():
             self.trouble = f"{self.trouble}: there is no folder {path.parent}; make it, or mount what it lies on"
         if error.trouble is Trouble.CORRUPT and path is not None:
-            done, text = set_aside(path, self._inode)
+            done, text = set_aside(path, self._watch.inode)
             if done:
                 before, what, self._aside = "", text, True
                 self._begun = time.monotonic(), f"{self.trouble}; {text}"
@@ -432,10 +430,6 @@ class Recorder:
         if self.counters["history_errors"] <= 3:
             self._log.exception("history: an error of its own")
         self.trouble = self.trouble or repr(error)
-
-
-def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
 
 
 def _plain(text: str) -> str:
