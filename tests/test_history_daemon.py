@@ -22,9 +22,10 @@ from recording import Disk, locked, small_disk
 from rockit.chiller.model import MEASUREMENTS
 from rockit.common.errors import Code, CommandError, Unreachable
 from rockit.common.remote.client import Client
-from rockit.history.database import Database
+from rockit.history.database import Database, Statement
 from rockit.history.model import DAY, Samples, Series
 from rockit.history.query import Reader
+from rockit.history.schema import blocks
 from rockit.history.store import Store
 from rockit.history.times import iso, ms_of
 
@@ -296,6 +297,7 @@ def test_a_full_disk_stops_no_chiller(site: Site, tmp_path: Path, kind: str) -> 
         status = site.chiller("status")
         assert status.returncode == 0
         assert "Chiller is " in status.stdout
+        assert "values wait in memory and are not shown: " in site.chiller("history", "--since", "1h").stderr
         with site.client() as client:
             [alarm] = [one for one in client.alarms() if one["name"] == "history"]
             assert "nothing is recorded: " in alarm["text"]
@@ -313,6 +315,29 @@ def full(site: Site, disk: Disk, daemon: Process) -> bool:
     """Fills what a store that was closed for a moment has left; whether that is an alarm by now."""
     disk.fill(daemon.pid)
     return "history" in site.status()["alarms"]
+
+
+def test_damage_that_somebody_meets_is_an_alarm_and_no_empty_answer(site: Site) -> None:
+    url = f"sqlite:///{site.folder}/old.sqlite"
+    known = MEASUREMENTS[KEY]
+    begin = int(time.time()) // 86_400 * DAY - 2 * DAY
+    with Store(url) as store:
+        old = Samples.of((begin + 60_000 * number, 11.5, 0) for number in range(1440))
+        store.merge(Series("clasp", "localhost_test", KEY, known.unit, known.label), old)
+        with store.session.writing():
+            store.session.run(Statement(blocks.update().values(data=b"RH damaged")))
+    begun(site, url=url)
+    day = ["--since", iso(begin), "--until", iso(begin + DAY), "--key", KEY]
+    for words in (["history", "--format", "csv"], ["export", "-o", str(site.folder / "day.csv")]):
+        done = site.chiller(*words, *day)
+        assert done.returncode == 1, done.stdout
+        assert f"{KEY} of localhost_test of {iso(begin)[:10]} cannot be read" in done.stderr
+        assert "was recorded between" not in done.stdout
+    alarm = wait_for(lambda: [one for one in site.status()["alarms"] if one == "history_damaged"], "the alarm")
+    assert alarm
+    more(site, 3)
+    with site.client() as client:
+        assert client.counters()["history_lost"] == 0
 
 
 def test_a_new_start_with_another_config_goes_on_in_the_same_file(site: Site) -> None:

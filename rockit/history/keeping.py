@@ -128,7 +128,8 @@ class History:
         except StoreError as error:
             if error.trouble is Trouble.CORRUPT:
                 self._damaged = str(error)
-            raise CommandError(Code.FAILED, f"the history cannot be read: {error}") from None
+            told = "; ".join(filter(None, (str(error), self._recorder.waiting())))
+            raise CommandError(Code.FAILED, f"the history cannot be read: {told}") from None
         finally:
             self._turns.release()
         if waiting := self._recorder.waiting():

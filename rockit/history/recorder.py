@@ -189,10 +189,7 @@ class Recorder:
         return found
 
     def _trouble(self) -> dict[str, Condition]:
-        since = self._busy_since
-        why = self.trouble
-        if not why and since is not None and time.monotonic() - since > HANGS:
-            why = f"the store has been busy with one commit for {time.monotonic() - since:.0f} s"
+        why = self._why()
         if not why and self._losing is not None and time.monotonic() - self._losing[0] < TOLD:
             lost = f"values cannot be recorded and are lost, see the log: {self._losing[1]}"
             return {"history": Condition(lost, Priority.MEDIUM, logged=False)}
@@ -206,7 +203,15 @@ class Recorder:
 
     def waiting(self) -> str:
         """How much is not in the store although it should be, as a sentence; empty where all is well."""
-        return f"{self._size} values wait in memory and are not shown: {self.trouble}" if self.trouble else ""
+        why = self._why()
+        return f"{self._size} values wait in memory and are not shown: {why}" if why else ""
+
+    def _why(self) -> str:
+        """Why nothing is written now; empty where all is well."""
+        since = self._busy_since
+        if not self.trouble and since is not None and time.monotonic() - since > HANGS:
+            return f"the store has been busy with one commit for {time.monotonic() - since:.0f} s"
+        return self.trouble
 
     def end(self, deadline: float) -> bool:
         """Write what is there, by `deadline` (monotonic), and close; False where that was not done."""
