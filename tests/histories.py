@@ -14,8 +14,9 @@ from math import fsum
 
 import pytest
 
+from rockit.common.quality import Quality
 from rockit.history import statements as sql
-from rockit.history.model import BUCKET, Quality, Samples, Series
+from rockit.history.model import BUCKET, Samples, Series
 from rockit.history.query import Reader, View
 from rockit.history.store import Store
 

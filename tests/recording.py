@@ -19,9 +19,9 @@ from harness import PATIENCE, ROOT, wait_for
 from histories import Clock, Model, invariants
 from served import Lines
 
-from rockit.common.quality import Measurement
+from rockit.common.quality import Measurement, Quality
 from rockit.history import recorder as module
-from rockit.history.model import BUCKET, DAY, Event, Quality, Series
+from rockit.history.model import BUCKET, DAY, Event, Series
 from rockit.history.query import Reader
 from rockit.history.recorder import Recorder
 from rockit.history.store import Store

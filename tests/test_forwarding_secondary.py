@@ -20,8 +20,9 @@ from outboxes import ALL, DEVICE, SITE, WATER, Gate, Local, Watched, at_once, fo
 from servers import Mosquitto, VictoriaMetrics
 from test_target_mqtt import Listener
 
+from rockit.common.quality import Quality
 from rockit.history import forwarder, outgoing
-from rockit.history.model import BUCKET, DAY, MINUTE, Event, Quality
+from rockit.history.model import BUCKET, DAY, MINUTE, Event
 from rockit.history.store import wall_clock
 from rockit.history.targets.address import Address
 from rockit.history.targets.https import ReceiverTarget

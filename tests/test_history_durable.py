@@ -27,11 +27,11 @@ from histories import Clock, Model, bits, invariants
 from recording import elsewhere
 
 from rockit.common.log import Log
-from rockit.common.quality import Measurement
+from rockit.common.quality import Measurement, Quality
 from rockit.history import recorder as module
 from rockit.history.database import StoreError, Trouble
 from rockit.history.days import Days
-from rockit.history.model import BUCKETS_A_DAY, DAY, Batch, Quality, Samples, Series, day_of
+from rockit.history.model import BUCKETS_A_DAY, DAY, Batch, Samples, Series, day_of
 from rockit.history.query import Reader
 from rockit.history.recorder import Recorder
 from rockit.history.store import Store

@@ -111,7 +111,7 @@ def test_an_existing_file_is_refused_before_anything_is_asked(bench: Bench) -> N
     assert bench.service.asked == []
     bench.shown("export", "--overwrite", "-o", str(path), "--since", "1h")
     assert path.read_text().startswith("# origin: rockit-plant ")
-    assert "cannot be written: No such file" in bench.refused(
+    assert "cannot be written: there is no folder" in bench.refused(
         1, "export", "-o", str(bench.site.folder / "no" / "x.csv")
     )
 

@@ -19,10 +19,11 @@ from harness import PATIENCE, wait_for
 from recording import BEGIN, KEYS, Bench, Disk, hurried, locked, many, small_disk
 
 from rockit.common.conditions import Priority
-from rockit.common.quality import Measurement
+from rockit.common.quality import Measurement, Quality
 from rockit.history import recorder as module
+from rockit.history import waiting
 from rockit.history.database import StoreError, Trouble
-from rockit.history.model import DAY, Quality, Samples, Series
+from rockit.history.model import DAY, Samples, Series
 from rockit.history.recorder import Recorder
 from rockit.history.setaside import set_aside
 from rockit.history.store import Recorded, Store
@@ -76,7 +77,7 @@ def test_a_full_disk_is_said_once_and_costs_nothing_that_fits_in_memory(disk: Di
     told = bench.recorder.conditions()["history"]
     assert told.text.startswith("nothing is recorded: ")
     assert bench.path.name in told.text
-    assert f"{bench.recorder._size} values wait in memory" in told.text
+    assert f"{bench.recorder._waiting.size} values wait in memory" in told.text
     many(attempts)
     assert len(bench.errors()) == said == 1 + len(bench.log.of("info")), "once, and again after each recovery"
     assert "what is measured is kept in memory until it can be written" in bench.errors()[0]
@@ -94,7 +95,7 @@ def test_a_full_disk_is_said_once_and_costs_nothing_that_fits_in_memory(disk: Di
 def test_of_too_much_the_oldest_goes_and_is_counted(
     disk: Disk, attempts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 1000)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 1000)
     bench = Bench(disk.folder)
     bench.recorder.start()
     gone = 0
@@ -104,7 +105,7 @@ def test_of_too_much_the_oldest_goes_and_is_counted(
         kept = filled(disk, bench, attempts)
         bench.poll(700)
         many(attempts)  # the newest ones are in hand by now
-        assert bench.recorder._size == 1000
+        assert bench.recorder._waiting.size == 1000
         lost = len(bench.polls) - 100
         assert bench.recorder.counters["history_lost"] == gone + 10 * (lost - kept)
         assert len(bench.errors("the oldest is lost from now on")) == outage, "once each time"
@@ -118,12 +119,12 @@ def test_of_too_much_the_oldest_goes_and_is_counted(
 
 
 def test_what_waits_is_written_in_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TOGETHER", 45)
+    monkeypatch.setattr(waiting, "TOGETHER", 45)
     bench.poll(50)
     bench.recorder.start()
     bench.settled()
     assert bench.commits == 13, "four polls each"
-    assert bench.recorder._size == 0
+    assert bench.recorder._waiting.size == 0
     bench.end()
     bench.check()
 
@@ -221,7 +222,7 @@ def test_a_store_that_hangs_keeps_nobody_waiting(
 def test_what_goes_while_the_store_hangs_and_was_in_its_hands_is_not_lost(
     bench: Bench, in_hand: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 100)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 100)
     bench.recorder.start()
     bench.poll()
     bench.settled()
@@ -230,7 +231,7 @@ def test_what_goes_while_the_store_hangs_and_was_in_its_hands_is_not_lost(
         bench.poll()
         assert in_hand.wait(PATIENCE)
         bench.poll(30)
-        assert bench.recorder._size == 100
+        assert bench.recorder._waiting.size == 100
     bench.settled()
     bench.end()
     # One poll was in the hands of the store, and the newest ten waited.
@@ -323,7 +324,7 @@ def test_numbers_of_every_kind_are_recorded_and_what_has_too_many_digits_is_told
 
 
 def test_how_things_stand_is_told_again_where_it_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 100)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 100)
     bench = Bench(tmp_path)
     bench.recorder.states({"mode": "auto"})
     bench.poll()

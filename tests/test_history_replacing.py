@@ -79,7 +79,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, overwrite: bool) -> Non
         with pytest.raises(CommandError, match="-o -"), replacing(path, overwrite=overwrite):
             pytest.fail("nothing is fetched")
     with (
-        pytest.raises(CommandError, match="cannot be written: No such file"),
+        pytest.raises(CommandError, match="cannot be written: there is no folder"),
         replacing(tmp_path / "none" / "x.csv", overwrite=overwrite),
     ):
         pytest.fail("nothing is fetched")

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from rockit.common.quality import Quality
 from rockit.history.database import Database
 from rockit.history.imports import ImportProblem, Options, guess, import_file
-from rockit.history.model import DAY, LATEST_TIME, MINUTE, Event, Quality, Samples, Series
+from rockit.history.model import DAY, LATEST_TIME, MINUTE, Event, Samples, Series
 from rockit.history.query import Reader
 from rockit.history.store import Store
 

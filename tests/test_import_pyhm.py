@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from rockit.common.quality import Quality
 from rockit.history.database import Database
 from rockit.history.imports import ImportProblem, Options, Report, guess, import_file
 from rockit.history.imports.base import MOST
 from rockit.history.imports.pyhm import code_text
-from rockit.history.model import Event, Quality, Samples, Series
+from rockit.history.model import Event, Samples, Series
 from rockit.history.query import Reader
 from rockit.history.store import Store
 

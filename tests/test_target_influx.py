@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import Scripted, VictoriaMetrics, http
 
-from rockit.history.model import Batch, Event, Quality, Series
+from rockit.common.quality import Quality
+from rockit.history.model import Batch, Event, Series
 from rockit.history.targets import TargetFailed, TargetRefused
 from rockit.history.targets.address import Address
 from rockit.history.targets.influx import InfluxTarget, escaped, lines

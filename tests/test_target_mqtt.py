@@ -22,7 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from servers import Mosquitto, binary
 
 from rockit.common import VERSION
-from rockit.history.model import Batch, Event, Quality, Series
+from rockit.common.quality import Quality
+from rockit.history.model import Batch, Event, Series
 from rockit.history.targets import TargetFailed, TargetRefused
 from rockit.history.targets.address import Address
 from rockit.history.targets.homeassistant import config, config_topic, identity, topic

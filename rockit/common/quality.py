@@ -6,7 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from enum import IntEnum
 from typing import Any
+
+
+class Quality(IntEnum):
+    """How far a sample can be believed. The numbers are stored."""
+
+    GOOD = 0
+    UNCERTAIN = 1
+    """Measured, and doubted by the device or by us; counts in roll-ups."""
+    BAD = 2
+    """Kept as it came, as evidence; not part of roll-ups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class Measurement:
 
     def plausible(self, value: Any) -> bool:
         """Whether a value can be true."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        return isinstance(value, int | float | Decimal) and self.low <= value <= self.high
 
 
 def utc_text(when: datetime) -> str:

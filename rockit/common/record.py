@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
+from rockit.common.quality import Quality
 
 
 class Record(Protocol):
@@ -22,7 +23,7 @@ class Record(Protocol):
         """Begin to write."""
         ...
 
-    def add(self, values: Mapping[str, Any], asked: float) -> None:
+    def add(self, values: Mapping[str, Any], asked: float, quality: Quality = Quality.GOOD) -> None:
         """Values that were read by the query loop; `asked` (monotonic s) is when."""
         ...
 
@@ -61,7 +62,7 @@ class NoRecord:
     def start(self) -> None:
         """Nothing to begin."""
 
-    def add(self, values: Mapping[str, Any], asked: float) -> None:
+    def add(self, values: Mapping[str, Any], asked: float, quality: Quality = Quality.GOOD) -> None:
         """Nothing is kept."""
 
     def states(self, states: Mapping[str, str]) -> None:

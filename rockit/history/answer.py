@@ -10,7 +10,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from rockit.history.model import DAY, Event, Quality, Samples, Series
+from rockit.common.quality import Quality
+from rockit.history.model import DAY, Event, Samples, Series
 from rockit.history.query import View
 from rockit.history.times import iso, iso_ms, parse
 

@@ -73,7 +73,10 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
                     os.fsync(stream.fileno())
                 _put(unfinished, target, path, overwrite=overwrite)
             except OSError as error:
-                raise CommandError(Code.FAILED, f"{path} cannot be written: {error.strerror or error}") from None
+                why = str(error.strerror or error)
+                if not target.parent.is_dir():
+                    why = f"there is no folder {target.parent}"
+                raise CommandError(Code.FAILED, f"{path} cannot be written: {why}") from None
         finally:
             with suppress(OSError):
                 unfinished.unlink()

@@ -14,7 +14,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from rockit.history.model import LATEST_TIME, Batch, Event, Quality, Series
+from rockit.common.quality import Quality
+from rockit.history.model import LATEST_TIME, Batch, Event, Series
 
 COMPRESSED = 8 * 2**20
 """Bytes of a body as it comes."""

@@ -11,8 +11,9 @@ from math import isfinite
 from operator import ge
 from typing import Any
 
+from rockit.common.quality import Quality
 from rockit.history import block, times
-from rockit.history.model import BUCKET, BUCKETS_A_DAY, DAY, MINUTE, Quality, Samples
+from rockit.history.model import BUCKET, BUCKETS_A_DAY, DAY, MINUTE, Samples
 from rockit.history.rollup import stored as short_of
 from rockit.history.rollup import stretches
 

@@ -15,7 +15,7 @@ from rockit.common.conditions import Condition, Priority
 from rockit.common.daemonconfig import HistoryConfig
 from rockit.common.errors import Code, CommandError
 from rockit.common.log import Log
-from rockit.common.quality import Measurement
+from rockit.common.quality import Measurement, Quality
 from rockit.history.answer import QuestionError, answer
 from rockit.history.database import Database, StoreError, Trouble
 from rockit.history.forwarder import Forwarder
@@ -70,9 +70,9 @@ class History:
         self._recorder.event("daemon", "started", VERSION)
         self._recorder.start()
 
-    def add(self, values: Mapping[str, Any], asked: float) -> None:
+    def add(self, values: Mapping[str, Any], asked: float, quality: Quality = Quality.GOOD) -> None:
         """See Record."""
-        self._recorder.add(values, asked)
+        self._recorder.add(values, asked, quality)
 
     def states(self, states: Mapping[str, str]) -> None:
         """See Record."""

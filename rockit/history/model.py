@@ -12,11 +12,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import IntEnum
 from itertools import chain
 from numbers import Integral, Real
 
 import msgspec
+
+from rockit.common.quality import Quality
 
 MINUTE = 60_000
 BUCKET = 15 * MINUTE
@@ -30,16 +31,6 @@ LARGEST = 1e290
 """Sums of numbers up to this are numbers."""
 LATEST_TIME = 253_402_300_799_999
 """The end of the year 9999, ms."""
-
-
-class Quality(IntEnum):
-    """How far a sample can be believed."""
-
-    GOOD = 0
-    UNCERTAIN = 1
-    """Measured, and doubted by the device or by us; counts in roll-ups."""
-    BAD = 2
-    """Kept as it came, as evidence; not part of roll-ups."""
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -99,9 +90,7 @@ class Samples:
         """
         known: dict[int, tuple[float, int]] = {}
         for time, value, quality in samples:
-            if not (isinstance(time, int) and 0 <= time <= LATEST_TIME):
-                raise ValueError(f"{time!r} is no time in ms since 1970")
-            known.setdefault(time, (exact(value), int(Quality(quality))))
+            known.setdefault(possible(time), (exact(value), int(Quality(quality))))
         times = sorted(known)
         qualities = bytes(known[time][1] for time in times)
         return cls(times, [known[time][0] for time in times], qualities if any(qualities) else None)
@@ -162,6 +151,13 @@ class Batch(msgspec.Struct):
     samples: list[tuple[int, int, float, int]] = []
     events: list[tuple[str, str, Event]] = []
     """(site, device, event)"""
+
+
+def possible(time: int) -> int:
+    """A time that a history can hold, ms. Raises ValueError, as for that of a clock which is set before 1970."""
+    if not (isinstance(time, int) and 0 <= time <= LATEST_TIME):
+        raise ValueError(f"{time!r} is no time in ms since 1970")
+    return time
 
 
 def exact(value: float | Real | Decimal) -> float:

@@ -9,27 +9,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 from rockit.common.conditions import Condition, Priority
 from rockit.common.log import Log
-from rockit.common.quality import Measurement
+from rockit.common.quality import Measurement, Quality
 from rockit.history.database import StoreError, Trouble, file_of
-from rockit.history.model import LATEST_TIME, Event, Quality, Series, exact
+from rockit.history.model import Event, Series, exact, possible
 from rockit.history.setaside import alone, set_aside
 from rockit.history.store import Recorded, Store, wall_clock
+from rockit.history.waiting import Poll, Waiting
 from rockit.history.watch import Watch
 
-MOST_WAITING = 100_000
-"""So many values and events wait at most; that takes about 20 MB."""
-TOGETHER = 5_000
-"""So many of those that waited are committed at once."""
 BACK_OFF = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses while the store refuses, s; the last one repeats for ever."""
 MOST_TEXT = 2000
@@ -42,18 +38,6 @@ TIDY = 60.0
 """How often it is looked whether a day has ended, s."""
 FORGET = 3600.0
 """One day of raw samples is forgotten in this time, s, and no more: a clock that leaps must not empty it."""
-
-
-@dataclass(slots=True)
-class Poll:
-    """What one poll brought."""
-
-    values: list[tuple[str, int, float, int]] = field(default_factory=list)
-    """Key, time in ms, value, quality."""
-    events: list[Event] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.values) + len(self.events)
 
 
 class Recorder:
@@ -83,16 +67,13 @@ class Recorder:
         self._poll = Poll()
         self._states: dict[str, str] = {}
         self._times: dict[str, float] = {}
-        self._changed = threading.Condition()
-        self._waiting: deque[Poll] = deque()
-        self._size = 0
+        self._waiting = Waiting()
+        self._counting = threading.Lock()  # around the counters, for moments
         self._overflows = False
         self._losing: tuple[float, str] | None = None
         self._new = False
         self._opens = 0
         self._aside = False
-        self._given = self._taken = 0
-        self._ending = False
         self._busy_since: float | None = None
         self.trouble = ""
         """Why nothing is written now; empty where all is well."""
@@ -124,7 +105,7 @@ class Recorder:
                 continue
             self._times[key] = asked
             try:
-                self._poll.values.append((key, _possible(time_ms), exact(value), int(quality)))
+                self._poll.values.append((key, possible(time_ms), exact(value), int(quality)))
             except (ValueError, OverflowError) as error:
                 if value == value:  # what does not equal itself is NaN: not known
                     self._lost(1, f"{key}: {error}")
@@ -152,30 +133,21 @@ class Recorder:
         self._put(Poll(events=[happened]))
 
     def _put(self, poll: Poll) -> None:
-        with self._changed:
-            self._waiting.append(poll)
-            self._given += 1
-            self._size += len(poll)
-            while self._size > MOST_WAITING and len(self._waiting) > 1:
-                gone = self._waiting.popleft()
-                self._new = self._new or bool(gone.events)  # how things stand is to be told once more
-                self._size -= len(gone)
-                self._taken += 1
-                if not self._overflows:
-                    self._overflows = True
-                    self._log.error(
-                        "history: memory for what cannot be written is full; the oldest is lost from now on"
-                    )
-                self.counters["history_lost"] += len(gone)
-            self._changed.notify_all()
+        gone = self._waiting.put(poll)
+        if not gone:
+            return
+        self._new = self._new or any(lost.events for lost in gone)  # how things stand is to be told once more
+        with self._counting:
+            self.counters["history_lost"] += sum(map(len, gone))
+            first, self._overflows = not self._overflows, True
+        if first:
+            self._log.error("history: memory for what cannot be written is full; the oldest is lost from now on")
 
     # What others ask
 
     def written(self, within: float) -> bool:
         """Whether all that was handed over by now is on the disk (or lost); waits `within` s for that."""
-        with self._changed:
-            wanted = self._given
-            return self._changed.wait_for(lambda: self._taken >= wanted, within)
+        return self._waiting.written(within)
 
     def conditions(self) -> dict[str, Condition]:
         """Alarms about the recording."""
@@ -198,13 +170,13 @@ class Recorder:
             return {"history": Condition(why, Priority.LOW, logged=False)}
         if not why:
             return {}
-        text = f"nothing is recorded: {why}; {self._size} values wait in memory"
+        text = f"nothing is recorded: {why}; {self._waiting.size} values wait in memory"
         return {"history": Condition(text, Priority.MEDIUM, logged=False)}
 
     def waiting(self) -> str:
         """How much is not in the store although it should be, as a sentence; empty where all is well."""
         why = self._why()
-        return f"{self._size} values wait in memory and are not shown: {why}" if why else ""
+        return f"{self._waiting.size} values wait in memory and are not shown: {why}" if why else ""
 
     def _why(self) -> str:
         """Why nothing is written now; empty where all is well."""
@@ -215,12 +187,10 @@ class Recorder:
 
     def end(self, deadline: float) -> bool:
         """Write what is there, by `deadline` (monotonic), and close; False where that was not done."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
+        self._waiting.end()
         if self._thread.is_alive():
             self._thread.join(max(0.0, deadline - time.monotonic()))
-        if left := self._size:
+        if left := self._waiting.size:
             self._log.error(f"history: {left} values could not be written before the end, and are lost")
         return not self._thread.is_alive() and not left
 
@@ -229,11 +199,9 @@ class Recorder:
     def _run(self) -> None:
         failures = 0
         while True:
-            with self._changed:
-                pause = BACK_OFF[min(failures, len(BACK_OFF)) - 1] if failures else TIDY
-                ready = (lambda: self._ending) if failures else (lambda: self._ending or bool(self._waiting))
-                self._changed.wait_for(ready, pause)
-                ending = self._ending
+            pause = BACK_OFF[min(failures, len(BACK_OFF)) - 1] if failures else TIDY
+            self._waiting.pause(pause, for_polls=not failures)
+            ending = self._waiting.ending
             try:
                 self._write()
                 if not ending:
@@ -262,7 +230,7 @@ class Recorder:
         assert store is not None
         device = store.device_id(self.site, self.device)
         while self._waiting:
-            polls = self._next()
+            polls = self._waiting.oldest()
             self._busy_since = time.monotonic()
             try:
                 self._commit(store, device, polls)
@@ -273,18 +241,6 @@ class Recorder:
             else:
                 self._done(polls)
             self._wrote()
-
-    def _next(self) -> list[Poll]:
-        """The oldest that wait: as many as are committed at once."""
-        polls: list[Poll] = []
-        size = 0
-        with self._changed:
-            for poll in self._waiting:
-                if polls and size + len(poll) > TOGETHER:
-                    break
-                polls.append(poll)
-                size += len(poll)
-        return polls
 
     def _commit(self, store: Store, device: int, polls: list[Poll]) -> None:
         rows: list[Recorded] = [
@@ -316,16 +272,10 @@ class Recorder:
         return store.series_id(Series(self.site, self.device, key, known.unit, known.label, known.counter))
 
     def _done(self, polls: list[Poll]) -> None:
-        with self._changed:
-            for poll in polls:
-                if self._waiting and self._waiting[0] is poll:
-                    self._waiting.popleft()
-                    self._size -= len(poll)
-                    self._taken += 1
-                else:  # dropped meanwhile, as the oldest of too many; and it was not lost after all
-                    self.counters["history_lost"] -= len(poll)
+        gone = self._waiting.done(polls)
+        with self._counting:
+            self.counters["history_lost"] -= gone  # it was not lost after all
             self._overflows = self._overflows and bool(self._waiting)
-            self._changed.notify_all()
 
     def _tidy(self) -> None:
         """Seal what has ended, and forget what may be; a step at a time, and only while nobody waits."""
@@ -333,7 +283,7 @@ class Recorder:
         if store is None or now - self._tidied < TIDY:
             return
         try:
-            while not self._waiting and not self._ending:
+            while not self._waiting and not self._waiting.ending:
                 self._busy_since = time.monotonic()
                 if not store.seal():
                     self._tidied = now
@@ -421,7 +371,7 @@ class Recorder:
 
     def _lost(self, count: int, why: str) -> None:
         """So much cannot be recorded, now or ever. The first ones are told of."""
-        with self._changed:
+        with self._counting:
             self._losing = time.monotonic(), why
             self.counters["history_lost"] += count
             self.counters["history_errors"] += 1
@@ -440,13 +390,6 @@ class Recorder:
 def _plain(text: str) -> str:
     """What every database and every receiver takes."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text[:MOST_TEXT])
-
-
-def _possible(time_ms: int) -> int:
-    """A time that a history can hold. Raises ValueError for that of a clock which is set before 1970."""
-    if not 0 <= time_ms <= LATEST_TIME:
-        raise ValueError(f"{time_ms} is no time in ms since 1970")
-    return time_ms
 
 
 def _hopeless(error: Exception) -> bool:

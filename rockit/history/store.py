@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import msgspec
 
+from rockit.common.quality import Quality
 from rockit.history import statements as sql
 from rockit.history.database import Database, Session
 from rockit.history.days import Blocks, Days
@@ -29,12 +30,12 @@ from rockit.history.model import (
     LATEST_TIME,
     Batch,
     Event,
-    Quality,
     Samples,
     Series,
     bucket_of,
     day_of,
     exact,
+    possible,
 )
 from rockit.history.rollup import Growing, stored
 from rockit.history.schema import samples
@@ -160,9 +161,7 @@ class Store:
         Where the clock has stepped back onto the very millisecond of another sample of the series, the new one takes
         the next that is free. Returns how many values were not kept: those of days that were forgotten already.
         """
-        rows = [(series, time, exact(value), quality) for series, time, value, quality in rows]
-        if strange := [time for _, time, *_ in rows if not 0 <= time <= LATEST_TIME]:
-            raise ValueError(f"{strange[0]!r} is no time in ms since 1970")
+        rows = [(series, possible(time), exact(value), quality) for series, time, value, quality in rows]
         self._too_old = 0
         try:
             with self._session.writing():

@@ -15,7 +15,8 @@ from operator import lt
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from rockit.history.model import DAY, Event, Quality, Samples, Series
+from rockit.common.quality import Quality
+from rockit.history.model import DAY, Event, Samples, Series
 from rockit.history.places import for_reading, mending
 
 MOST = 50_000

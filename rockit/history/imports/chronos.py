@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rockit.common.quality import Quality
 from rockit.history.imports.base import (
     Found,
     Happened,
@@ -36,7 +37,7 @@ from rockit.history.imports.base import (
     run_of,
     sqlite_file,
 )
-from rockit.history.model import Event, Quality, Series
+from rockit.history.model import Event, Series
 
 _ROWS = 10_000
 """Read at once: about a week."""

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rockit.common.quality import Quality
 from rockit.history.imports.base import (
     MOST,
     Found,
@@ -33,7 +34,7 @@ from rockit.history.imports.base import (
     run_of,
     sqlite_file,
 )
-from rockit.history.model import EXACT, Event, Quality, Series
+from rockit.history.model import EXACT, Event, Series
 
 _RESTART = 0xFFFFFFFFFFFF
 """OBIS code under which pyHM noted its own start."""

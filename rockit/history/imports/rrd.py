@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from rockit.common.quality import Quality
 from rockit.history.imports.base import MOST, Found, ImportProblem, Options, Progress, Report, plausible_time, run_of
-from rockit.history.model import Quality, Series
+from rockit.history.model import Series
 
 _PIECE = 65_536
 _LONGEST_TEXT = 256

@@ -17,7 +17,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
-from rockit.history.model import Quality
+from rockit.common.quality import Quality
 from rockit.history.targets.credentials import read_token
 from rockit.history.targets.link import TIMEOUT, Answer, Link, confirmed
 

@@ -21,7 +21,8 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from rockit.history.model import Batch, Quality, Series
+from rockit.common.quality import Quality
+from rockit.history.model import Batch, Series
 from rockit.history.targets import TargetFailed, TargetRefused
 from rockit.history.targets.credentials import read_token, trusting
 from rockit.history.targets.homeassistant import STATUS, config, config_topic, topic
