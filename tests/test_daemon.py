@@ -151,10 +151,10 @@ def test_a_stop_of_long_ago_does_not_last_for_ever() -> None:
         for _ in range(2):
             line.open()
             os.write(far, b"\x13")
-            wait_for(lambda line=line: not select.select([], [line._port], [], 0)[1], "the XOFF")
+            wait_for(lambda line=line: not select.select([], [line._port._port], [], 0)[1], "the XOFF")
             line.close()
         line.open()
-        assert select.select([], [line._port], [], 0)[1]
+        assert select.select([], [line._port._port], [], 0)[1]
         line.close()
     finally:
         os.close(far)

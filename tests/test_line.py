@@ -200,7 +200,7 @@ def test_a_machine_that_stalls_does_not_call_the_device_silent_or_noisy(peer: Pe
     def stall() -> None:
         clock.now += 60.0
         if line.counters["requests"] == line.counters["answers"] + 1:
-            wait_for(lambda: line._port.in_waiting, "the answer")
+            wait_for(lambda: line._port._port.in_waiting, "the answer")
 
     line: Line[Any] = Line(
         peer.path, LineSettings(xonxoff=True, timeout=0.4, interval=0.0), thermotek.Decoder, clock, pytest.fail,
@@ -216,7 +216,7 @@ def test_a_late_answer_that_waits_in_the_port_is_drained_before_asking_again(pee
     with pytest.raises(NoAnswer):
         line.exchange(ask(4))
     peer.say(b"#01040rSupplyT+029566\r")  # 29.5 °C, too late
-    wait_for(lambda: line._port.in_waiting, "the late bytes in the port")
+    wait_for(lambda: line._port._port.in_waiting, "the late bytes in the port")
     peer.answer = lambda _request: [SUPPLY]
     assert line.exchange(ask(4)).data == "+0206", "the old 29.5 °C must not pass for the new answer"
     assert line.counters["late"] == 1

@@ -6,29 +6,22 @@ Used by one thread. Other threads read `counters` only.
 
 from __future__ import annotations
 
-import select
-import termios
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rockit.common.framing import Damage, Damaged, Decoder, Request
-from rockit.common.transport import NoAnswer, PortLost, Stopped
-from rockit.common.transport.serialport import TICK, close_port, lost_problem, open_port
+from rockit.common.transport import NoAnswer, Stopped
+from rockit.common.transport.port import Port
 from rockit.common.transport.settings import LineSettings
 
 F = TypeVar("F")
-_PORT_ERRORS = (OSError, termios.error, TypeError, AttributeError, ValueError)
-"""What pyserial raises for a port that is gone: termios.error, which is no OSError, where it drops output; TypeError
-where its descriptor is gone; ValueError over RFC 2217."""
 LAST_PAUSE, LAST_TIMEOUT = 0.4, 0.8
 """When the daemon is stopping, pauses are cut, and a lost answer must leave time for a second try, s."""
 SLICE = 1.0
 """The longest pause without a sign of life, s."""
-CHUNK = 4096
-"""So many bytes are looked at before anything else, at most."""
 QUIET = 0.1
 """After an answer failed to come, the line must be silent for so long before the next request, s."""
 AFTER_DAMAGE = 0.5
@@ -64,54 +57,35 @@ class Line(Generic[F]):
     ) -> None:
         self.where = where
         self.settings = settings
-        self.counters: Counter[str] = Counter()
+        self._port = Port(where, settings, note)
+        self.counters: Counter[str] = self._port.counters
         self._new_decoder = decoder
         self._decoder = decoder()
         self._stop = stop
-        self._note = note
-        self._noted: set[str] = set()
         self._synchronise = synchronise
         self._beat = beat
         self._clock = clock
-        self._port: Any = None
         self._answered: Request[F] | None = None
         self._given_up: deque[Request[F]] = deque(maxlen=16)
         self._free_at = 0.0
         self._unsettled = False
         self._owed = False
         self._deadline: float | None = None
-        self._why_closed = ""
 
     @property
     def is_open(self) -> bool:
         """Whether the port is open."""
-        return self._port is not None
+        return self._port.is_open
 
     def open(self) -> None:
         """Open the port. Raises PortLost."""
-        self.close()
-        self._port = open_port(self.where, self.settings, self._note_once)
+        self._port.open()
         self._decoder = self._new_decoder()
         self._unsettled = self._owed = True
-        self._why_closed = ""
 
     def close(self) -> None:
         """Close the port; never waits for bytes that a hung port would not take."""
-        port, self._port = self._port, None
-        if port is None:
-            return
-        try:
-            if "://" not in self.where:
-                port.reset_output_buffer()  # closing a tty waits up to 30 s for its output otherwise
-        except _PORT_ERRORS:
-            self.counters["close_failed"] += 1
-        self._give_back(port)
-
-    def _give_back(self, port: Any) -> None:
-        try:
-            close_port(port)
-        except _PORT_ERRORS:
-            self.counters["close_failed"] += 1
+        self._port.close()
 
     def finish_by(self, deadline: float) -> None:
         """From now on the daemon is stopping: requests go on until `deadline` (monotonic), with short pauses."""
@@ -135,32 +109,14 @@ class Line(Generic[F]):
 
     def _exchange(self, request: Request[F]) -> F:
         self.pause()
-        try:
-            self._drain()
-            self.counters["requests"] += 1
-            self._await_room()
-            written = self._port.write(request.data)
-        except _PORT_ERRORS as error:
-            raise self._lost(error) from None
-        if written is not None and written != len(request.data):
-            raise self._lost(OSError("the port took only a part of the request"))
+        self._drain()
+        self.counters["requests"] += 1
+        self._port.write(request.data, self._check_stop, self.settings.timeout)
         return self._await(request)
 
     @property
     def _patience(self) -> float:
         return self.settings.timeout if self._deadline is None else min(self.settings.timeout, LAST_TIMEOUT)
-
-    def _await_room(self) -> None:
-        """Wait until the port takes bytes: pyserial's write asks again without a pause while flow control holds it."""
-        try:
-            descriptor = self._port.fileno()
-        except (OSError, ValueError, AttributeError):
-            return  # a port without one has no flow control either
-        until = self._clock() + self.settings.timeout
-        while not select.select([], [descriptor], [], TICK)[1]:
-            self._check_stop()
-            if self._clock() >= until:
-                raise OSError("write timeout")
 
     def _await(self, request: Request[F]) -> F:
         deadline = self._clock() + self._patience
@@ -169,7 +125,7 @@ class Line(Generic[F]):
             self._check_stop()
             over = self._clock() >= deadline
             # A machine that stalls is late itself: an answer that lies in the port by then came in time.
-            data = self._read(wait=not over)
+            data = self._port.read(wait=not over)
             frames = self._decoder.feed(data) if data else []
             for position, frame in enumerate(frames):
                 if not isinstance(frame, Damaged) and request.matches(frame):
@@ -208,7 +164,7 @@ class Line(Generic[F]):
         give_up_at = self._clock() + self.settings.timeout
         while True:
             self._check_stop()
-            data = self._waiting()
+            data = self._port.read(wait=False)
             for frame in self._decoder.feed(data) if data else []:
                 self._count(frame)
             now = self._clock()
@@ -224,20 +180,6 @@ class Line(Generic[F]):
             self._count(frame)
         self._unsettled = False
 
-    def _read(self, wait: bool) -> bytes:
-        """What has come, or, if `wait`, comes within a TICK."""
-        try:
-            return (bytes(self._port.read(1)) if wait else b"") + self._waiting()
-        except _PORT_ERRORS as error:
-            raise self._lost(error) from None
-
-    def _waiting(self) -> bytes:
-        """What has come already. A socket tells only that there is something, and not how much."""
-        data = b""
-        while len(data) < CHUNK and (waiting := self._port.in_waiting):
-            data += self._port.read(waiting)
-        return data
-
     def _count(self, frame: F | Damaged) -> None:
         if isinstance(frame, Damaged):
             self.counters[str(frame.kind)] += 1
@@ -250,8 +192,7 @@ class Line(Generic[F]):
 
     def pause(self) -> None:
         """Leave the device the time it needs between a reply and the next request. Raises as `exchange` does."""
-        if self._port is None:
-            raise PortLost(self._why_closed or f"{self.where} is not open")
+        self._port.require()
         while True:
             self._check_stop()
             wait = self._free_at - self._clock()
@@ -268,16 +209,3 @@ class Line(Generic[F]):
             raise Stopped("the daemon is stopping")
         if self._deadline is not None and self._clock() >= self._deadline:
             raise Stopped("no time left before the daemon ends")
-
-    def _lost(self, error: Exception) -> PortLost:
-        self.counters["port_lost"] += 1
-        port, self._port = self._port, None
-        if port is not None:
-            self._give_back(port)
-        self._why_closed = lost_problem(self.where, error)
-        return PortLost(self._why_closed)
-
-    def _note_once(self, text: str) -> None:
-        if text not in self._noted:
-            self._noted.add(text)
-            self._note(text)
