@@ -128,12 +128,12 @@ class Poller:
     def __init__(
         self, task: Task, name: str, period: float, stop: threading.Event, log: Log, beat: Callable[[], None],
         tell: Callable[[Mapping[str, Condition]], None] = lambda _conditions: None,
-        after: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None, shortest: float = SHORTEST,
     ) -> None:  # fmt: skip
-        """`after` is called after each poll, whatever came of it."""
+        """`after` is called after each poll, whatever came of it. `shortest` is 0 for a device that sets the pace."""
         self._task = task
         self._name = name
-        self._period = max(period, SHORTEST)
+        self._period = max(period, shortest)
         self._stop = stop
         self._log = log
         self._beat = beat

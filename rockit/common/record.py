@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.quality import Quality
+
+
+R = TypeVar("R")
 
 
 class Record(Protocol):
@@ -49,6 +52,10 @@ class Record(Protocol):
         """What was recorded; `packed`: samples as blocks. Raises CommandError."""
         ...
 
+    def ask(self, question: Callable[[Any, str, str], R], /) -> R:
+        """What `question` finds in a view of the store, of this site and device. Raises CommandError."""
+        ...
+
     def end(self, deadline: float, /) -> bool:
         """Write what is there by `deadline` (monotonic); False where that was not done."""
         ...
@@ -79,6 +86,10 @@ class NoRecord:
         return {}
 
     def answer(self, *_question: object, **_how: object) -> dict[str, Any]:
+        """Raises CommandError."""
+        raise CommandError(Code.FAILED, 'this daemon keeps no history: its config says "history": null')
+
+    def ask(self, _question: Callable[[Any, str, str], R], /) -> R:
         """Raises CommandError."""
         raise CommandError(Code.FAILED, 'this daemon keeps no history: its config says "history": null')
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rockit.common import VERSION
 from rockit.common.conditions import Condition, Priority
@@ -19,11 +19,12 @@ from rockit.common.quality import Measurement, Quality
 from rockit.history.answer import QuestionError, answer
 from rockit.history.database import Database, StoreError, Trouble
 from rockit.history.forwarder import Forwarder
-from rockit.history.query import Reader
+from rockit.history.query import Reader, View
 from rockit.history.recorder import Recorder
 from rockit.history.store import Store
 from rockit.history.targets import create
 
+R = TypeVar("R")
 AT_ONCE, WAITING = 2, 4
 """So many questions are answered at the same time, and so many are there at all: who asks for the status must find a
 thread of the daemon free."""
@@ -103,16 +104,26 @@ class History:
         """What was recorded, see `answer`. Raises CommandError."""
         if keys is not None and (isinstance(keys, str) or not all(isinstance(key, str) for key in keys)):
             raise CommandError(Code.OUT_OF_RANGE, "keys must be a list of names, or None for all")
+
+        def question(view: View, site: str, device: str) -> dict[str, Any]:
+            now = time.time_ns() // 1_000_000
+            return answer(view, site, device, keys, start, end, points, now, packed=packed)
+
+        found = self.ask(question)
+        if waiting := self._recorder.waiting():
+            found["waiting"] = waiting
+        return found
+
+    def ask(self, question: Callable[[View, str, str], R]) -> R:
+        """See Record. Raises CommandError."""
         if not self._places.acquire(blocking=False):
             raise CommandError(Code.BLOCKED, "others ask for the history just now; try again in a moment")
         try:
-            return self._answer(keys, start, end, points, packed=packed)
+            return self._ask(question)
         finally:
             self._places.release()
 
-    def _answer(
-        self, keys: Sequence[str] | None, start: Any, end: Any, points: int | None, *, packed: bool
-    ) -> dict[str, Any]:
+    def _ask(self, question: Callable[[View, str, str], R]) -> R:
         if not self._open.wait(PATIENCE):
             why = self._recorder.trouble or "it is being opened"
             raise CommandError(Code.FAILED, f"the history cannot be read now: {why}")
@@ -120,9 +131,9 @@ class History:
             raise CommandError(Code.BLOCKED, "others ask for the history just now; try again in a moment")
         try:
             with self._readable().view() as view:
-                now = time.time_ns() // 1_000_000
-                found = answer(view, *self._place, keys, start, end, points, now, packed=packed)
+                found = question(view, *self._place)
                 self._damaged = next(iter(view.problems), self._damaged)
+                return found
         except QuestionError as error:
             raise CommandError(Code.OUT_OF_RANGE, str(error)) from None
         except StoreError as error:
@@ -132,9 +143,6 @@ class History:
             raise CommandError(Code.FAILED, f"the history cannot be read: {told}") from None
         finally:
             self._turns.release()
-        if waiting := self._recorder.waiting():
-            found["waiting"] = waiting
-        return found
 
     def end(self, deadline: float) -> bool:
         """Write what is there by `deadline` (monotonic); False where that was not done."""

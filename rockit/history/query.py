@@ -205,6 +205,16 @@ class View:
             walk.samples(self.samples(series, last * BUCKET, end))
         return walk.growth(newest[0])
 
+    def counter_rollups(self, series: int, first: int, end: int) -> Iterator[tuple[int, float, float, float, int]]:
+        """(bucket number, least, greatest, last, falls) of each roll-up of a range of numbers, in their order."""
+        for begin in range(first, end, TOGETHER):
+            until = min(begin + TOGETHER, end)
+            rows = [(row[0], row[2], row[3], row[5], row[6]) for row in self.run(sql.ROLLUPS, series, begin, until)]
+            for row in self.run(sql.LOOK_CURRENT, series):
+                if begin <= row[0] < until:
+                    insort(rows, (row[0], row[2], row[3], row[5], row[6]))
+            yield from rows
+
     def _readings(self, series: int, first: int, end: int) -> list[tuple[int, float, float, int]]:
         """(bucket number, least, last, falls) of each roll-up of a range."""
         rows: list[Any] = self.run(sql.READINGS, series, first, end)

@@ -15,6 +15,7 @@ from rockit.common.errors import ConfigError
 
 KINDS = {
     "chillerd": ("rockit.chiller.config", "ChillerConfig"),
+    "meterd": ("rockit.meter.config", "MeterdConfig"),
     "registry": ("rockit.common.registry", "Registry"),
 }
 """Kind -> where its config class is."""
@@ -40,7 +41,7 @@ def guess(path: str) -> str:
         return "chillerd"  # its own check says what is wrong with the file
     if isinstance(raw, dict) and {"machines", "daemons"} & raw.keys():
         return "registry"
-    return "chillerd"
+    return "meterd" if isinstance(raw, dict) and "meters" in raw else "chillerd"
 
 
 def check_file(path: str, kind: str | None) -> str:

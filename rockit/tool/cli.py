@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from rockit.chiller.simulators import SIMULATORS
+from rockit.chiller.simulators import SIMULATORS as CHILLERS
 from rockit.common import cli
 from rockit.common.errors import CONFIG_ERROR, CommandError, ConfigError, Unreachable
+from rockit.meter.simulators import SIMULATORS as METERS
 
 if TYPE_CHECKING:
     from rockit.common.remote.client import Client
 
-MODELS = {"chiller": "t257p"}
-"""Kind of device -> the model that is simulated when none is named."""
+MODELS = {"chiller": ("t257p", CHILLERS), "meter": ("sml", METERS)}
+"""Kind of device -> the model that is simulated when none is named, and all of them."""
 CONTROL_TIMEOUT = 5.0
 
 
@@ -112,7 +113,9 @@ def _value(text: str) -> Any:
 
 @group.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
-@click.option("--kind", type=click.Choice(["chillerd", "registry"]), help="what the file is for; guessed when left out")
+@click.option(
+    "--kind", type=click.Choice(["chillerd", "meterd", "registry"]), help="what the file is for; guessed when left out"
+)
 def check(configs: tuple[str, ...], kind: str | None) -> None:
     """Check config files and registries; list everything that is wrong. Exit 0 or 78."""
     from rockit.tool.check import check_file
@@ -131,15 +134,22 @@ def check(configs: tuple[str, ...], kind: str | None) -> None:
 @group.command()
 @click.argument("kind", type=click.Choice(sorted(MODELS)))
 @click.option("--link", required=True, type=click.Path(), help="where to put the port: a link to a pseudo terminal")
-@click.option("--model", help=f"which model; for chiller: {', '.join(SIMULATORS)}")
+@click.option(
+    "--model",
+    "--kind",
+    "model",
+    help="which one: " + "; ".join(f"of a {kind}, {', '.join(known)}" for kind, (_, known) in MODELS.items()),
+)
+@click.option("--replay", metavar="FILE", help="of a meter: send what was captured in FILE, at the speed of its line")
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="an option of the model, e.g. ambient=4")
 @click.option("--fault", "faults", multiple=True, metavar="NAME[:VALUE]", help="a fault that is on from the start")
 @click.option(
     "--speed", default=1.0, show_default=True, type=click.FloatRange(0.01, 10000), help="simulated seconds a second"
 )
 def simulate(
-    kind: str, link: str, model: str | None, options: tuple[str, ...], faults: tuple[str, ...], speed: float
-) -> None:
+    kind: str, link: str, model: str | None, replay: str | None, options: tuple[str, ...], faults: tuple[str, ...],
+    speed: float,
+) -> None:  # fmt: skip
     """Simulate a device on a pseudo terminal at PATH until Ctrl-C.
 
     While it runs, `rockit fault PATH` lists its faults and switches them.
@@ -147,13 +157,19 @@ def simulate(
     import time
     from urllib.parse import quote
 
-    from rockit.chiller import simulators
     from rockit.common import simulate as simulation
     from rockit.common.simulate_control import SimulatorError
     from rockit.common.simulate_pty import serve
 
-    simulators.register_all()
-    model = model or MODELS[kind]
+    usual, known = MODELS[kind]
+    if replay is not None:
+        if kind != "meter" or model is not None:
+            raise click.UsageError("--replay is for `simulate meter`, and names no --kind")
+        model, options = "capture", (*options, f"path={replay}")
+    model = model or usual
+    if model not in known:
+        raise click.UsageError(f"there is no {kind} {model!r} to simulate; there is {', '.join(known)}")
+    simulation.register(model, known[model])
     query = [f"{quote(key)}={quote(value)}" for key, _, value in (option.partition("=") for option in options)]
     query += [f"fault={quote(fault)}" for fault in faults]
     url = f"sim://{model}" + (f"?{'&'.join(query)}" if query else "")

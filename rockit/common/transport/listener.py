@@ -49,7 +49,7 @@ class Listener(Generic[T]):
         self.counters: Counter[str] = self._port.counters
         self._new_decoder = decoder
         self._decoder = decoder()
-        self._fed = 0
+        self._fed = self._good = 0
         self._newest = 0.0
         self._stop = stop
         self._beat = beat
@@ -60,11 +60,16 @@ class Listener(Generic[T]):
         """Whether the port is open."""
         return self._port.is_open
 
+    @property
+    def noise(self) -> bool:
+        """Whether something has come since the last telegram, or since the port was opened."""
+        return self._fed > self._good
+
     def open(self) -> None:
         """Open the port. Raises PortLost."""
         self._port.open()
         self._decoder = self._new_decoder()
-        self._fed = 0
+        self._fed = self._good = 0
 
     def close(self) -> None:
         """Close the port; what had begun to come is lost, and counted."""
@@ -88,6 +93,7 @@ class Listener(Generic[T]):
                 self.counters["lost_bytes"] += len(frame.data)
                 continue
             self.counters["answers"] += 1
+            self._good = frame.end
             behind = (self._fed - frame.end) * BITS / self.settings.baud
             # A replay is quicker than its line: no two telegrams have the same time, and none an earlier one.
             self._newest = max(now - behind, self._newest + 1e-3)
