@@ -27,7 +27,8 @@ PIECE = 4096
 
 def run(_: Path) -> Iterator[Figure]:
     """Figures of one run; the folder is not needed."""
-    telegrams, source = _telegrams()
+    found, source = _telegrams()
+    telegrams = [telegram for telegram in found if _all_can_read(telegram)]
     stream = b"".join(telegrams)
     count = len(telegrams)
     decoder = sml.Decoder()
@@ -69,10 +70,7 @@ def _smllib(telegrams: list[bytes]) -> Callable[[], int] | None:
         reader = SmlStreamReader()
         for telegram in telegrams:
             reader.add(telegram)
-            try:
-                reader.get_frame().parse_frame()
-            except ValueError:  # an entry without a value is more than it can read
-                reader.clear()
+            reader.get_frame().parse_frame()
         return 1
 
     return read
@@ -92,6 +90,18 @@ def _pysml(telegrams: list[bytes]) -> Callable[[], int] | None:
         return 1
 
     return read
+
+
+def _all_can_read(telegram: bytes) -> bool:
+    """SmlLib gives up a telegram with an entry that has no value: to give up early is no race."""
+    for make in (_smllib, _pysml):
+        read = make([telegram])
+        try:
+            if read is not None:
+                read()
+        except ValueError:
+            return False
+    return True
 
 
 def _telegrams() -> tuple[list[bytes], str]:

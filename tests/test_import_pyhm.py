@@ -18,6 +18,7 @@ from rockit.history.imports.pyhm import code_text
 from rockit.history.model import Event, Samples, Series
 from rockit.history.query import Reader
 from rockit.history.store import Store
+from rockit.tool.bringing import Work, bring
 
 BERLIN = "Europe/Berlin"
 ENERGY, EXPORT, POWER = 0x0100010800FF, 0x0100020800FF, 0x0100100700FF
@@ -352,3 +353,23 @@ def test_obis_codes_as_text() -> None:
     for code in (-1, 1 << 48):
         with pytest.raises(ValueError, match="6 bytes"):
             code_text(code)
+
+
+def test_the_past_of_a_meter_of_meterd_goes_on_where_pyhm_ended(tmp_path: Path) -> None:
+    """As `rockit history import FILE --as-meter house` does it: the names are those that meterd records under."""
+    url = f"sqlite:///{tmp_path / 'history.sqlite'}"
+    options = Options(time_zone=BERLIN)
+    work = Work(
+        str(ordinary(tmp_path / "pyHM.sqlite")), url, "site", "my_meters", "pyhm", options, True, False, "house"
+    )
+    report = bring(work, lambda _text, _done, _whole: None, lambda _text: None)
+    assert report.taken == 8
+    reader = Reader(Database(url, make=False))
+    with reader.view() as view:
+        found = {one.key: (one, view.samples(number, 0, 2**42).values) for number, one in view.series().items()}
+        events = view.events("site", "my_meters", 0, 2**42, 100)
+    reader.database.close()
+    energy, values = found["house.import_energy"]
+    assert (energy.unit, energy.counter, values[0]) == ("Wh", True, 5_430_157.7)
+    assert found["house.power"][1] == [136.7, 140.2, 136.7, -5.5]
+    assert {event.name for event in events} >= {"house.start"}

@@ -74,11 +74,11 @@ def test_after_a_lost_answer_one_that_answers_goes_before_one_that_has_waited_lo
     turns.answered("live", 0.1)
     turns.failed("dead", 0.1)
     turns.failed("gone", 0.2)  # due at 5.1, 5.2, and live at 6
-    assert turns.next(6.5) == "dead"
-    turns.failed("dead", 7.5)
-    assert turns.next(7.5) == "live"
-    turns.answered("live", 7.6)
-    assert turns.next(7.6) == "gone"
+    assert turns.next(5.5) == "dead"
+    turns.failed("dead", 6.5)
+    assert turns.next(6.5) == "live"
+    turns.answered("live", 6.6)
+    assert turns.next(6.6) == "gone"
 
 
 def test_turns_that_were_missed_are_not_made_up_for():

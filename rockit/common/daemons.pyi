@@ -4,7 +4,9 @@
 from rockit.chiller.client import Client as ChillerClient
 from rockit.common.registry import Daemon
 from rockit.common.remote.client import UntypedClient
+from rockit.meter.client import Client as MeterClient
 
 clasp_chiller: Daemon[ChillerClient]
+clasp_meter: Daemon[MeterClient]
 
 def __getattr__(name: str) -> Daemon[UntypedClient]: ...

@@ -10,7 +10,6 @@ from rockit.common.conditions import Condition
 from rockit.common.errors import Code, CommandError
 from rockit.common.quality import Quality
 
-
 R = TypeVar("R")
 
 

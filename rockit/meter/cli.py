@@ -13,6 +13,8 @@ from rockit.common.cli import Target, styled
 from rockit.common.status import age_text
 
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(Wh|kWh|MWh)?", re.ASCII)
+_TOLD = {"power", "import_energy", "export_energy", "1-0:16.7.0*255", "1-0:1.8.0*255", "1-0:2.8.0*255"}
+"""Registers that stand in lines of their own."""
 _FACTORS = {"Wh": 1, "kWh": 1000, "MWh": 1_000_000}
 
 
@@ -69,6 +71,8 @@ def _meter_lines(name: str, meter: dict[str, Any]) -> list[str]:
         if key in meter:
             lines.append(f"   {text} {styled(amount(meter[key], 'Wh'), bold=True)}")
     for key, one in meter["values"].items():
+        if key in _TOLD:
+            continue
         value = one["value"]
         text = amount(value, one["unit"]) if isinstance(value, int | float) and value is not True else str(value)
         label = "" if one["label"] == key else f"  {one['label']}"

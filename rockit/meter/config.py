@@ -17,13 +17,12 @@ from rockit.meter.protocols import obis
 KIND = "meterd"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _MODBUS_PORTS = ("tcp", "rtu+tcp", "ascii")
-_EDGE_PORTS = ("gpio", "serial-line", "edges")
 PATIENCE: dict[str, float] = {"sml": 30.0, "p1": 45.0, "d0": 120.0, "s0": 30.0, "modbus": 30.0}
 """How old the last good reading of a meter may be and still count, s: many periods of each kind (SML 1 to 4 s, P1 10 s,
 a readout at 300 baud half a minute)."""
 _ONLY: dict[str, tuple[str, ...]] = {
     "impulses_per_kwh": ("s0",), "debounce": ("s0",), "direction": ("s0",), "zero_after": ("s0",),
-    "map": ("modbus",), "unit": ("modbus",),
+    "map": ("modbus",), "unit": ("modbus",), "inverted": ("modbus",), "index": ("modbus",),
     "request": ("d0",), "address": ("d0",), "baud_delay": ("d0",),
     "checked": ("d0", "p1"),
 }  # fmt: skip
@@ -55,6 +54,10 @@ class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     direction: Literal["import", "export"] = "import"
     zero_after: Annotated[float, msgspec.Meta(gt=0, le=86400)] | None = None
     map: str | None = None
+    inverted: bool = False
+    """SunSpec meters: its power is + export."""
+    index: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    """SunSpec: which of several of its kind at one address, from 0 on."""
     unit: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
     request: bool = True
     """D0: ask for each readout; false for a meter that talks by itself."""
@@ -190,10 +193,19 @@ def _port_kind(meter: MeterConfig) -> Iterator[tuple[str, str]]:
             kinds = "gpio://gpiochip0/24, serial-line:///dev/ttyS0?line=cts"
             yield "port", f"where the pulses come in: {kinds}; not {meter.port!r}"
     elif meter.driver == "s0":
-        if scheme not in _EDGE_PORTS:
-            yield "port", f"unknown kind of port {scheme}://; for s0 there is {', '.join(_EDGE_PORTS)}"
+        from rockit.common.transport.edges import edge_source
+
+        try:
+            edge_source(meter.port)
+        except ValueError as error:
+            yield "port", str(error)
     elif meter.driver == "modbus" and scheme in _MODBUS_PORTS:
-        return
+        from rockit.common.transport.modbus import framing_of
+
+        try:
+            framing_of(meter.port)
+        except ValueError as error:
+            yield "port", str(error)
     else:
         yield from port_problems("port", meter.port)
         if scheme == "sim":

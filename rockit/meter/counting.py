@@ -14,7 +14,7 @@ from typing import Literal
 from rockit.meter.energy import Jump
 
 NEAR = Decimal("0.05")
-"""A counter that rolled over was no further from its end, and is no further from its beginning, as part of its width."""
+"""A counter that rolled over was no further from its end, and is no further from its beginning: part of its width."""
 Change = Literal["grows", "rolled over", "replaced", "fell"]
 
 

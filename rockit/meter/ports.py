@@ -156,6 +156,10 @@ def _bus(port: str, meters: Mapping[str, MeterUnit], period: float, context: Con
         kind = str(unit.config.map).partition(":")[2]
         asked[name] = (
             unit,
-            (ModbusMeter(bus, number, maps[name]) if name in maps else SunSpecMeter(bus, number, kind=kind)),
+            (
+                ModbusMeter(bus, number, maps[name])
+                if name in maps
+                else SunSpecMeter(bus, number, kind=kind, index=unit.config.index, inverted=unit.config.inverted)
+            ),
         )
     return Sharing(bus, asked, period, context.stop, context.log), bus.counters

@@ -245,7 +245,10 @@ def decode(registers: RegisterMap, blocks: Mapping[Block, Sequence[int]]) -> Dec
         if scaled is not None and not _within(scaled, spec):
             implausible.append(name)
             scaled = None
-        found[name] = Register(scaled, spec.unit, spec.label, spec.counter)
+        modulus = None
+        if spec.counter and spec.type.startswith("uint"):
+            modulus = Decimal(1 << 16 * spec.size) * exact(spec.scale)
+        found[name] = Register(scaled, spec.unit, spec.label, spec.counter, modulus=modulus)
     return Decoded(found, tuple(implausible))
 
 

@@ -266,6 +266,8 @@ class Asked(Protocol):
     """A Modbus meter, as its driver has it."""
 
     counters: Counter[str]
+    warnings: tuple[str, ...]
+    """What a person should be told of how it is set."""
 
     def identify(self) -> dict[str, str]:
         """Ask what it is."""
@@ -326,7 +328,7 @@ class Sharing(Source):
         try:
             if name not in self._known:
                 identity = meter.identify()
-                unit.identified(identity)
+                unit.identified(identity, meter.warnings)
                 self._known.add(name)
                 yield
             for reading in meter.poll():

@@ -24,7 +24,7 @@ from rockit.meter.counting import step
 from rockit.meter.energy import Cause, Jump
 from rockit.meter.kept import KeptMeter, KeptRegister
 from rockit.meter.model import Number, Reading, Register
-from rockit.meter.names import ENERGIES, MEASUREMENTS, name_of
+from rockit.meter.names import ENERGIES, MEASUREMENTS, NAMES, name_of
 from rockit.meter.power import power
 from rockit.meter.protocols.obis import PUBLIC_KEY
 from rockit.meter.telegrams import Telegrams
@@ -91,11 +91,13 @@ class MeterUnit:
         self._changed = changed
         self._register = register
         self._wall = wall
-        self._filtered = config.filtered
+        # A code and the name that stands for it are one: who filters 16.7.0 does not want `power` either.
+        self._filtered = config.filtered | {NAMES[code] for code in config.filtered if code in NAMES}
         self._rollover = None if config.rollover is None else Decimal(repr(config.rollover))
         self._falling: dict[str, list[Decimal]] = {}
         self._recorded: float | None = None
         self._conditions: dict[str, Condition] = {}
+        self._warnings: tuple[str, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -119,7 +121,9 @@ class MeterUnit:
         utc_ms = self._wall() - round((time.monotonic() - at) * 1000)
         self.telegrams.heard(at, reading.seconds)
         registers = {
-            key: one for key, one in reading.registers.items() if key != PUBLIC_KEY and key not in self._filtered
+            key: one
+            for key, one in reading.registers.items()
+            if key != PUBLIC_KEY and self._filtered.isdisjoint((key, name_of(key, one)))
         }
         with self.lock:
             replaced = self._is_another(reading.server_id)
@@ -127,21 +131,21 @@ class MeterUnit:
             self._derive(reading, numbers)
             if replaced:
                 self._was_replaced(reading.server_id)
-        filtered = {name: number for name, number in numbers.items() if name not in self._filtered}
         self.snapshot = Snapshot(
-            shown, filtered, at, datetime.fromtimestamp(utc_ms / 1000, UTC), reading.server_id or self.kept.server_id,
+            shown, numbers, at, datetime.fromtimestamp(utc_ms / 1000, UTC), reading.server_id or self.kept.server_id,
             reading.pin_locked, reading.notes if replaced else {**self.snapshot.notes, **reading.notes}, "",
         )  # fmt: skip
         if self._recorded is None or at - self._recorded >= self.config.record_every:
             self._recorded = at
-            self._recording.add(filtered, at, Quality.GOOD if reading.whole else Quality.UNCERTAIN)
+            self._recording.add(numbers, at, Quality.GOOD if reading.whole else Quality.UNCERTAIN)
             if bad:
                 self._recording.add(bad, at, Quality.BAD)
         self._changed(replaced)
 
-    def identified(self, identity: Mapping[str, str]) -> None:
-        """What it says of itself when it is first asked."""
+    def identified(self, identity: Mapping[str, str], warnings: tuple[str, ...] = ()) -> None:
+        """What it says of itself when it is first asked, and what a person should be told of how it is set."""
         self.snapshot = replace(self.snapshot, notes=dict(identity))
+        self._warnings = warnings
 
     def lost(self, reason: str) -> None:
         """It does not answer, or its port is gone."""
@@ -169,6 +173,8 @@ class MeterUnit:
         elif self.snapshot.pin_locked:
             text = f"meter {self.name} shows whole kWh and no power: enter its PIN, and switch the extended data on"
             found[f"{self.name}_pin"] = Condition(text, Priority.LOW)
+        if self._warnings:
+            found[f"{self.name}_setup"] = Condition(f"meter {self.name}: {'; '.join(self._warnings)}", Priority.LOW)
         if poor := self.telegrams.poor():
             text = f"{poor} of meter {self.name} came damaged; is its head straight and close, the glass clean?"
             found[f"{self.name}_signal"] = Condition(text, Priority.LOW)
@@ -298,11 +304,13 @@ class MeterUnit:
     def _derive(self, reading: Reading, numbers: dict[str, Number]) -> None:
         """What follows from its registers: power with its sign, and totals of meters that count by tariff alone."""
         now = power(reading)
+        if now is None and {"import_power", "export_power"} <= numbers.keys():
+            now = Decimal(numbers["import_power"]) - Decimal(numbers["export_power"])
         if now is not None and "power" not in self._filtered:
             numbers["power"] = now
         for total, *parts in ENERGIES.values():
             known = [numbers[part] for part in parts if part in numbers]
-            if total not in numbers and len(known) == len(parts):
+            if total not in numbers and total not in self._filtered and len(known) == len(parts):
                 numbers[total] = sum(known, Decimal(0))
         for name in ("power", "import_energy", "export_energy"):
             if name in numbers:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from rockit.common.errors import Code, CommandError
 from rockit.history import places
 from rockit.history.database import file_of, parsed
@@ -17,6 +19,8 @@ from rockit.history.imports.base import URL
 from rockit.history.maintenance import Progress
 from rockit.history.model import Event, Samples, Series
 from rockit.history.query import Reader
+from rockit.meter.model import Register
+from rockit.meter.names import measurement_of, name_of
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,14 @@ class Work:
     options: Options
     create: bool
     dry_run: bool
+    as_meter: str | None = None
+    """The series are those of a meter of meterd: which one."""
 
 
 def bring(work: Work, progress: Progress, note: Callable[[str], None]) -> Report:
     """Import. Where it ends early, `note` is told what is in. Raises ImportProblem, CommandError, StoreError."""
     with _target(work) as target:
-        counted = _Counted(target)
+        counted = _Counted(target if work.as_meter is None else _Meter(target, work.as_meter))
         try:
             return import_file(
                 work.file, counted, work.site, work.device, kind=work.kind, options=work.options,
@@ -90,6 +96,29 @@ class _Counted:
 
     def add_events(self, site: str, device: str, events: Sequence[Event]) -> int:
         return self._target.add_events(site, device, events)
+
+    def series(self) -> dict[int, Series]:
+        return self._target.series()
+
+
+class _Meter:
+    """A store in which series and events get the names that meterd gives those of one of its meters."""
+
+    def __init__(self, target: Target, meter: str) -> None:
+        self._target = target
+        self._meter = meter
+
+    def merge(self, series: Series, samples: Samples) -> int:
+        register = Register(None, series.unit, series.label, series.counter)
+        name = name_of(series.key, register)
+        known = measurement_of(name, register)
+        key = f"{self._meter}.{name}"
+        named = msgspec.structs.replace(series, key=key, label=known.label, counter=known.counter)
+        return self._target.merge(named, samples)
+
+    def add_events(self, site: str, device: str, events: Sequence[Event]) -> int:
+        named = [msgspec.structs.replace(event, name=f"{self._meter}.{event.name}") for event in events]
+        return self._target.add_events(site, device, named)
 
     def series(self) -> dict[int, Series]:
         return self._target.series()

@@ -19,8 +19,10 @@ from typing import Any
 from rockit.common.errors import USAGE_ERROR
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "config" / "demo" / "chiller.json"
+CONFIGS = ROOT / "config" / "demo"
 READY_WITHIN = 30.0
+KINDS = ("chiller", "meter")
+"""The command lines of what the demo starts."""
 
 
 def free_port(wanted: int) -> int:
@@ -59,28 +61,35 @@ class Demo:
             )
         self._processes.append((name, process))
 
-    def prepare(self) -> Path:
-        """A registry with free ports, and the demo's config with a port and folders of its own."""
+    def prepare(self) -> dict[str, Path]:
+        """A registry with free ports, and the demo's configs with folders of their own: kind -> config file."""
         registry = json.loads((ROOT / "rockit" / "common" / "daemons.json").read_text())
-        config: dict[str, Any] = json.loads(CONFIG.read_text())
-        entry = registry["daemons"][config["daemon"]]
-        port = free_port(entry["port"])
-        if port != entry["port"]:
-            _say(f"port {entry['port']} is taken; chillerd listens on {port} instead")
-        entry.update(port=port, kind="chiller")
+        entries: dict[str, Any] = {}
+        targets: dict[str, Path] = {}
+        for kind in KINDS:
+            config: dict[str, Any] = json.loads((CONFIGS / f"{kind}.json").read_text())
+            entry = registry["daemons"][config["daemon"]]
+            port = free_port(entry["port"])
+            if port != entry["port"]:
+                _say(f"port {entry['port']} is taken; {kind}d listens on {port} instead")
+            entries[config["daemon"]] = {**entry, "port": port, "kind": kind}
+            config["state_directory"] = str(self.scratch / kind)
+            if kind == "chiller":
+                config["serial_port"] = str(self.scratch / "chiller-port")
+            targets[kind] = self.scratch / f"{kind}.json"
+            targets[kind].write_text(json.dumps(config, indent=2))
+            self.environment[f"{kind.upper()}D_CONFIG_PATH"] = str(targets[kind])
+        registry["daemons"] = entries
         path = self.scratch / "daemons.json"
-        registry["daemons"] = {config["daemon"]: entry}
         path.write_text(json.dumps(registry))
-        config.update(serial_port=str(self.scratch / "chiller"), state_directory=str(self.scratch / "state"))
-        target = self.scratch / "chiller.json"
-        target.write_text(json.dumps(config, indent=2))
-        self.environment.update(ROCKIT_DAEMONS_PATH=str(path), CHILLERD_CONFIG_PATH=str(target))
-        return target
+        self.environment["ROCKIT_DAEMONS_PATH"] = str(path)
+        return targets
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `chiller …`."""
+        """Run `chiller …` or `meter …`."""
+        program, *rest = arguments
         return subprocess.run(  # noqa: S603
-            [sys.executable, str(ROOT / "chiller"), *arguments], env=self.environment, text=True, capture_output=True,
+            [sys.executable, str(ROOT / program), *rest], env=self.environment, text=True, capture_output=True,
             check=False,
         )  # fmt: skip
 
@@ -110,12 +119,13 @@ class Demo:
                 process.wait()
 
 
-def _connected(demo: Demo) -> bool:
-    answer = demo.command("json")
+def _connected(demo: Demo, kind: str) -> bool:
+    answer = demo.command(kind, "json")
     if answer.returncode != 0:
         return False
     status = json.loads(answer.stdout)
-    return status["connected"] is True and "why" in status  # a whole poll, and a decision
+    # Of a chiller: a whole poll, and a decision.
+    return status["connected"] is True and (kind != "chiller" or "why" in status)
 
 
 def main() -> int:
@@ -131,19 +141,21 @@ def main() -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda _signal, _frame: demo.stop.set())
         try:
-            config = demo.prepare()
+            configs = demo.prepare()
             began = time.monotonic()
-            link = demo.scratch / "chiller"
+            link = demo.scratch / "chiller-port"
             simulate = ("simulate", "chiller", "--link", str(link), "--set", "ambient=18")
             demo.start("simulator", str(ROOT / "bin" / "rockit"), *simulate)
             if not demo.wait_for(link.exists, "the simulated chiller"):
                 return 0 if demo.stop.is_set() else 1
-            demo.start("chillerd", str(ROOT / "chillerd"), str(config))
-            if not demo.wait_for(lambda: _connected(demo), "chillerd"):
-                return 0 if demo.stop.is_set() else 1
-            _say("$ chiller status")
-            _say(demo.command("status").stdout)
-            _explain(demo, config)
+            for kind, config in configs.items():
+                demo.start(f"{kind}d", str(ROOT / f"{kind}d"), str(config))
+            for kind in configs:
+                if not demo.wait_for(lambda kind=kind: _connected(demo, kind), f"{kind}d"):
+                    return 0 if demo.stop.is_set() else 1
+                _say(f"$ {kind} status")
+                _say(demo.command(kind, "status").stdout)
+            _explain(demo, configs)
             left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
             until = None if left is None else time.monotonic() + left
             while not demo.stop.wait(0.5) and (until is None or time.monotonic() < until):
@@ -154,13 +166,16 @@ def main() -> int:
     return 0
 
 
-def _explain(demo: Demo, config: Path) -> None:
+def _explain(demo: Demo, configs: dict[str, Path]) -> None:
     registry = shlex.quote(demo.environment["ROCKIT_DAEMONS_PATH"])
     _say("Try it from another terminal, in this folder:")
-    _say(f"  export ROCKIT_DAEMONS_PATH={registry} CHILLERD_CONFIG_PATH={shlex.quote(str(config))}")
+    _say(f"  export ROCKIT_DAEMONS_PATH={registry}")
+    for kind, config in configs.items():
+        _say(f"  export {kind.upper()}D_CONFIG_PATH={shlex.quote(str(config))}")
     _say("  ./chiller mode manual; ./chiller enable; ./chiller setpoint 12; ./chiller watch")
     _say("  ./chiller history --since 10m --format plot; ./chiller history --events; ./chiller export -o day.csv")
-    _say(f"  bin/rockit fault {shlex.quote(str(demo.scratch / 'chiller'))} unplug        # and `unplug off`")
+    _say("  ./meter watch; ./meter energy house --by hour --since 3h; ./meter history --key house.power --format plot")
+    _say(f"  bin/rockit fault {shlex.quote(str(demo.scratch / 'chiller-port'))} unplug        # and `unplug off`")
     _say("Ctrl-C ends the demo.")
 
 

@@ -237,6 +237,7 @@ def _confirm(what: str, stays: str) -> None:
     help="what the boiler's daemon uses (Chronos)",
 )  # fmt: skip
 @click.option("--meter", metavar="NAME", help="which meter, where FILE has several (pyHM)")
+@click.option("--as-meter", metavar="NAME", help="into the series of meter NAME of a meterd (pyHM, RRD of PowerPi)")
 @click.option("--scaler", "scalers", multiple=True, metavar="KEY=N", help="the meter's exponent of a key (pyHM)")
 @click.option("--unit", "units", multiple=True, metavar="KEY=UNIT", help="the unit of a key (RRD)")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="only this key (another history)")
@@ -246,7 +247,7 @@ def _confirm(what: str, stays: str) -> None:
 def import_(
     file: str, store: str | None, site: str | None, device: str | None, kind: str | None, time_zone: str | None,
     temperature_unit: str, meter: str | None, scalers: tuple[str, ...], units: tuple[str, ...], keys: tuple[str, ...],
-    devices: tuple[str, ...], create: bool, dry_run: bool,
+    devices: tuple[str, ...], create: bool, dry_run: bool, as_meter: str | None,
 ) -> None:  # fmt: skip
     """Bring in what another system has recorded.
 
@@ -279,7 +280,7 @@ def import_(
             raise click.UsageError(f"{kind} recorded local time: --time-zone, such as Europe/Madrid or UTC")
         if kind == "history" and bringing.same(file, url):
             raise click.UsageError(f"{file} is the history itself")
-        work = bringing.Work(file, url, site, device, kind, options, create, dry_run)
+        work = bringing.Work(file, url, site, device, kind, options, create, dry_run, as_meter)
         with bar() as progress:
             report = bringing.bring(work, progress, _note)
     except ImportProblem as error:

@@ -274,9 +274,8 @@ class ModbusBus:
         # The specification wants 3.5 characters of 11 bits between two messages.
         silence = 0.0 if self._framing.numbered else 3.5 * 11 / settings.baud
         settings = settings.overridden(interval=max(settings.interval, silence))
-        self._line: Line[Frame] = Line(
-            self._url, settings, self._framing.decoder, stop, note, beat=beat, clock=clock
-        )  # fmt: skip
+        decoder = self._framing.decoder
+        self._line: Line[Frame] = Line(self._url, settings, decoder, stop, note, beat=beat, clock=clock)
         self._transaction = 0
         self._clock = clock
         self._owed: dict[int, list[tuple[tuple[int, int], float]]] = {}

@@ -18,7 +18,7 @@ from rockit.common.framing import Damage, Damaged
 from rockit.meter.protocols import crc, sml_messages
 from rockit.meter.protocols.sml_layout import RESIDUE, Layouts
 from rockit.meter.protocols.sml_messages import message
-from rockit.meter.protocols.sml_transport import ESCAPE, START, Framer, Lost
+from rockit.meter.protocols.sml_transport import ESCAPE, START, Framer
 from rockit.meter.protocols.sml_types import (
     Attention,
     Body,
@@ -74,51 +74,45 @@ class Decoder:
     def __init__(self) -> None:
         self.counters = Counters()
         self._layouts = Layouts()
-        self._framer = Framer(self._read)
+        self._framer: Framer[Telegram | Damaged] = Framer(self._read, self._lost)
 
     def feed(self, data: bytes) -> list[Telegram | Damaged]:
         """Take more bytes; return what became whole, in order. Never raises."""
-        out: list[Telegram | Damaged] = []
-        for piece in self._framer.feed(data):
-            if isinstance(piece, Lost):
-                out += self._lost(piece)
-            else:
-                self.counters.frames += 1
-                out.append(piece)
-        return out
+        return self._framer.feed(data)
 
     def flush(self) -> list[Telegram | Damaged]:
         """The wait is over: give up an unfinished telegram (as TRUNCATED) and start clean."""
-        return [item for piece in self._framer.flush() for item in self._lost(piece)]
+        return self._framer.flush()
 
-    def _lost(self, lost: Lost) -> list[Telegram | Damaged]:
-        out: list[Telegram | Damaged] = [Damaged(lost.kind, lost.data)]
-        self.counters.bytes_skipped += len(lost.data)
-        if lost.kind is Damage.CHECKSUM:
-            self.counters.frames += 1
-            self.counters.crc_errors += 1
-        if lost.kind is not Damage.GARBAGE:
+    def _lost(self, data: bytes, offset: int, kind: Damage) -> list[Telegram | Damaged]:
+        out: list[Telegram | Damaged] = [Damaged(kind, data)]
+        counters = self.counters
+        counters.bytes_skipped += len(data)
+        if kind is Damage.CHECKSUM:
+            counters.frames += 1
+            counters.crc_errors += 1
+        if kind is not Damage.GARBAGE:
             # Where the transport's checksum is right, a second kind of checksum for the messages invites no accidents.
-            intact = lost.kind is Damage.CHECKSUM and _intact(lost.data.translate(MIRROR))
-            saved = sml_messages.salvage(_plain(lost.data), kermit=intact)
+            intact = kind is Damage.CHECKSUM and crc_hqx(data.translate(MIRROR), 0xFFFF) == RESIDUE
+            saved = sml_messages.salvage(_plain(data), kermit=intact)
             if saved:
-                out.append(Telegram(lost.offset, lost.offset + len(lost.data), False, *saved))
+                out.append(Telegram(offset, offset + len(data), False, *saved))
         return out
 
     def _read(self, telegram: bytes, offset: int) -> Telegram | None:
         mirrored = telegram.translate(MIRROR)
-        content = None
-        if crc_hqx(mirrored, 0xFFFF) == RESIDUE:
-            content = self._layouts.read(telegram, mirrored)
-        elif crc.kermit(telegram[:-2]) != int.from_bytes(telegram[-2:], "big"):
-            return None
+        content = self._layouts.read(telegram, mirrored)
         if content is None:
-            content = self._walk(telegram)
+            intact = crc_hqx(mirrored, 0xFFFF) == RESIDUE
+            if not intact and crc.kermit(telegram[:-2]) != int.from_bytes(telegram[-2:], "big"):
+                return None
+            content = self._walk(telegram, learn=intact)
             if content is None:
                 return None
+        self.counters.frames += 1
         return _telegram((offset, offset + len(telegram), True, *content))
 
-    def _walk(self, telegram: bytes) -> Content | None:
+    def _walk(self, telegram: bytes, *, learn: bool) -> Content | None:
         fill = telegram[-3]
         if fill > 3:
             return None
@@ -128,15 +122,12 @@ class Decoder:
         content = sml_messages.read(payload, kermit=False)
         if content is None:
             return sml_messages.read(payload, kermit=True)
-        self._layouts.learn(telegram)
+        if learn:
+            self._layouts.learn(telegram)
         return content
 
 
 _telegram: Callable[[Any], Telegram] = partial(tuple.__new__, Telegram)
-
-
-def _intact(mirrored: bytes) -> bool:
-    return crc_hqx(mirrored, 0xFFFF) == RESIDUE
 
 
 def _plain(escaped: bytes) -> bytes:

@@ -146,11 +146,10 @@ class Layout:
             learner.mask[start : start + size] = bytes(size)
         self._bones = int.from_bytes(learner.mask, "big")
         self._shape = number & self._bones
-        self._covered = _getter([slice(start, stop) for start, stop in sums])
-        self._sent = _getter([slice(stop + 1, stop + 3) for _, stop in sums])
-        self._residues = [RESIDUE] * len(sums)
+        self._sums = _Sums(sums)
         self._others = _getter(others) if others else _nothing
-        plan = _Plan(tuple(lists))
+        self._one = len(lists) == 1
+        plan = _Plan(lists[0] if self._one else tuple(lists))
         self._unpack = struct.Struct(plan.format).unpack_from
         self._converted = plan.converted
         self._constants = plan.constants
@@ -165,40 +164,88 @@ class Layout:
         return Layout(telegram, self._changing | new)
 
     def read(self, telegram: bytes, mirrored: bytes) -> Content | None:
-        """What a telegram that fits says; None where a message's checksum is not X-25.
+        """What a telegram that fits says; None where its checksum or a message's is not the right X-25.
 
         `mirrored` is the telegram with the bits of every byte in reverse order, see `crc`.
         """
-        # A checksum that runs on over the sent one ends at the residue, where they are the same.
-        sums = map(crc_hqx, self._covered(mirrored), repeat(0xFFFF))
-        if [*map(crc_hqx, self._sent(mirrored), sums)] != self._residues:
+        if not self._sums.right(mirrored):
             return None
         parts = [*self._constants, *self._unpack(telegram)]
         for place, convert in self._converted:
             parts[place] = convert(parts[place])
-        for step in self._steps:
-            step(parts)
-        return parts[-1], self._others(telegram)
+        for get, make, columns in self._steps:
+            if columns is None:
+                parts.append(make(get(parts)))
+            else:
+                for number, column in get:
+                    columns[number] = column(parts)
+                parts.extend(map(make, zip(*columns)))  # noqa: B905 - all are as long as the rows are many
+        return (parts[-1],) if self._one else tuple(parts[-1]), self._others(telegram)
 
 
 _Parts = list[Any]
+_Step = tuple[Any, Callable[[Any], Any], list[Any] | None]
+"""How the next part is made: what gets its fields, what makes a tuple of them. For rows of the same class: what gets
+the columns that vary, what makes a row, and all columns."""
+
+
+class _Sums:
+    """The checksums of a telegram of one layout, of the transport and of all messages.
+
+    The transport's runs over the messages too. That of the longest message, most of the telegram, is not computed once
+    more: checksums of the same bytes that began with different registers differ by what the difference of the registers
+    becomes behind as many zeros, which two tables say.
+    """
+
+    def __init__(self, sums: list[tuple[int, int]]) -> None:
+        """From where to where the checksums of the messages cover."""
+        longest = max(sums, key=lambda each: each[1] - each[0])
+        others = [each for each in sums if each is not longest]
+        start, stop = longest
+        zeros = bytes(stop - start)
+        self._high = _table(zeros, 8, crc_hqx(zeros, 0xFFFF))
+        self._low = _table(zeros, 0, 0)
+        self._parts = itemgetter(slice(start), slice(start, stop), slice(stop, None))
+        self._covered = _getter([slice(*each) for each in others]) if others else _nothing
+        self._sent = _getter([slice(stop + 1, stop + 3) for _, stop in others]) if others else _nothing
+        self._residues = [RESIDUE] * len(others)
+
+    def right(self, mirrored: bytes) -> bool:
+        """Whether all are right X-25. A checksum that runs on over the sent one then ends at the residue."""
+        head, longest, tail = self._parts(mirrored)
+        before = crc_hqx(head, 0xFFFF)
+        behind = crc_hqx(longest, before)
+        own = behind ^ self._high[before >> 8] ^ self._low[before & 0xFF]
+        if crc_hqx(tail, behind) != RESIDUE or own ^ 0xFFFF != tail[1] << 8 | tail[2]:
+            return False
+        sums = map(crc_hqx, self._covered(mirrored), repeat(0xFFFF))
+        return [*map(crc_hqx, self._sent(mirrored), sums)] == self._residues
+
+
+def _table(zeros: bytes, shift: int, more: int) -> list[int]:
+    """What each octet of a register (its place given by `shift`) becomes behind zeros; `more` is put on each."""
+    table = [more]
+    for bit in range(shift, shift + 8):
+        becomes = crc_hqx(zeros, 1 << bit)
+        table += [each ^ becomes for each in table]
+    return table
 
 
 class _Plan:
     """How lists are put together: all that reading needs is one row of parts, to which each step adds what it makes.
 
-    It begins with the constants, then comes what the struct unpacks. The last part is the tuple of the lists.
+    It begins with the constants, then comes what the struct unpacks. The last part is what was to be put together.
     """
 
-    def __init__(self, lists: tuple[List, ...]) -> None:
+    def __init__(self, whole: tuple[Any, ...]) -> None:
         self.constants: list[Any] = []
         self.format = ">"
         self.converted: list[tuple[int, Callable[[Any], Any]]] = []
-        self.steps: list[Callable[[_Parts], None]] = []
+        self.steps: list[_Step] = []
         self._places: dict[int, int] = {}
         """Where the part is that stands for an object of the walk, by its identity."""
         slots: list[_Slot] = []
-        self._sort(lists, slots)
+        self._sort(whole, slots)
         self._size = len(self.constants)
         at = 0
         for slot in sorted(slots, key=lambda slot: slot.start):
@@ -208,8 +255,7 @@ class _Plan:
             self._size += 1
             self.format += f"{slot.start - at}x{slot.code}"
             at = slot.start + slot.size
-        if self._make(lists) != self._size - 1:  # they are constant as a whole
-            self.steps.append(lambda parts: parts.append(parts[0]))
+        self._make(whole)
 
     def _sort(self, part: Any, slots: list[_Slot]) -> None:
         """Tell values and constants apart."""
@@ -235,7 +281,7 @@ class _Plan:
         if len(rows) > 1:
             self._make_rows(rows)
         get = _getter([self._make(each) for each in part])
-        self.steps.append(_one(get, type(part)))
+        self.steps.append((get, _maker(type(part)), None))
         self._size += 1
         return self._size - 1
 
@@ -251,7 +297,7 @@ class _Plan:
             for number, column in enumerate(columns)
             if _varies(column)
         ]
-        self.steps.append(_many(columns, varying, type(rows[0])))
+        self.steps.append((varying, _maker(type(rows[0])), columns))
         for row in rows:
             self._places[id(row)] = self._size
             self._size += 1
@@ -284,29 +330,8 @@ def _nothing(_: Any) -> tuple[()]:
     return ()
 
 
-def _one(get: Callable[[_Parts], Any], of: type[Any]) -> Callable[[_Parts], None]:
-    make = partial(tuple.__new__, of)
-
-    def step(parts: _Parts) -> None:
-        parts.append(make(get(parts)))
-
-    def plain(parts: _Parts) -> None:
-        parts.append(get(parts))
-
-    return plain if of is tuple else step
-
-
-def _many(
-    columns: list[Any], varying: list[tuple[int, Callable[[_Parts], Any]]], of: type[Any]
-) -> Callable[[_Parts], None]:
-    make = partial(tuple.__new__, of)
-
-    def step(parts: _Parts) -> None:
-        for number, get in varying:
-            columns[number] = get(parts)
-        parts.extend(map(make, zip(*columns)))  # noqa: B905 - all are as long as the rows are many
-
-    return step
+def _maker(of: type[Any]) -> Callable[[Any], Any]:
+    return tuple if of is tuple else partial(tuple.__new__, of)
 
 
 class Layouts:

@@ -13,7 +13,7 @@ issue 110.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from rockit.common.framing import Damage
 
@@ -30,23 +30,17 @@ _TRIES = 8
 M = TypeVar("M")
 
 
-class Lost(NamedTuple):
-    """Bytes that are no telegram. GARBAGE did not begin as one; CHECKSUM has an end marker and did not pass `read`."""
-
-    offset: int
-    data: bytes
-    kind: Damage
-
-
 class Framer(Generic[M]):
-    """Cuts a stream. `read` gets a telegram, start marker through checksum, and its offset in the stream; it returns
-    None to refuse it.
+    """Cuts a stream.
 
-    Every byte comes out once, in order, in what `read` returned or in a `Lost`. At most `LONGEST` bytes are held.
+    `read` gets a telegram, start marker through checksum, and its offset in the stream; it returns None to refuse it.
+    `lost` gets all other bytes, their offset, and what is wrong with them: GARBAGE did not begin as a telegram,
+    CHECKSUM has an end marker and was refused. What they return comes out, in order. At most `LONGEST` bytes are held.
     """
 
-    def __init__(self, read: Callable[[bytes, int], M | None]) -> None:
+    def __init__(self, read: Callable[[bytes, int], M | None], lost: Callable[[bytes, int, Damage], list[M]]) -> None:
         self._read = read
+        self._lost = lost
         self._held = b""
         self._offset = 0
         self._starts: list[int] = []
@@ -54,10 +48,10 @@ class Framer(Generic[M]):
         self._at = 0
         """No escape begins in `_held` before this, but for those already seen."""
 
-    def feed(self, data: bytes) -> list[M | Lost]:
+    def feed(self, data: bytes) -> list[M]:
         """Take more bytes, split anyhow; return what is decided."""
         data = self._held + data
-        out: list[M | Lost] = []
+        out: list[M] = []
         done = 0
         while True:
             if not self._starts:
@@ -75,40 +69,41 @@ class Framer(Generic[M]):
         self._at -= done
         return out
 
-    def flush(self) -> list[Lost]:
+    def flush(self) -> list[M]:
         """Give up what is unfinished."""
         kind = Damage.TRUNCATED if self._starts else Damage.GARBAGE
-        lost = [Lost(self._offset, self._held, kind)] if self._held else []
+        out = self._lost(self._held, self._offset, kind) if self._held else []
         self._offset += len(self._held)
         self._held = b""
         self._starts = []
-        return lost
+        return out
 
-    def _usual(self, data: bytes, done: int, out: list[M | Lost]) -> int:
+    def _usual(self, data: bytes, done: int, out: list[M]) -> int:
         """Telegrams without escapes that stand right behind each other: what a good line brings, without detours."""
+        read, offset, size = self._read, self._offset, len(data)
         while data.startswith(START, done):
-            at = data.find(ESCAPE, done + len(START), done + LONGEST - _AHEAD + len(ESCAPE))
-            if at < 0 or len(data) < at + 8 or data[at + 4] != END:
+            at = data.find(ESCAPE, done + 8, done + LONGEST - _AHEAD + 4)
+            if at < 0 or size < at + 8 or data[at + 4] != END:
                 break
-            found = self._read(data[done : at + 8], self._offset + done)
+            found = read(data[done : at + 8], offset + done)
             if found is None:
                 break
             out.append(found)
             done = at + 8
         return done
 
-    def _begin(self, data: bytes, done: int, out: list[M | Lost]) -> int:
+    def _begin(self, data: bytes, done: int, out: list[M]) -> int:
         """Find a start marker from `done` on, or say from where one may still come."""
         start = data.find(START, done)
         stop = start if start >= 0 else max(done, len(data) - _beginning(data))
         if stop > done:
-            out.append(Lost(self._offset + done, data[done:stop], Damage.GARBAGE))
+            out += self._lost(data[done:stop], self._offset + done, Damage.GARBAGE)
         if start >= 0:
             self._starts = [start]
             self._at = start + len(START)
         return stop
 
-    def _end(self, data: bytes, out: list[M | Lost]) -> int:
+    def _end(self, data: bytes, out: list[M]) -> int:
         """Go to the next thing that ends a telegram or gives one up: the place behind; -1 where more is needed.
 
         Where another telegram begins right there, `_starts` says so.
@@ -145,7 +140,7 @@ class Framer(Generic[M]):
                 return self._lose(data, start, Damage.TRUNCATED, [start], out)
             return self._lose(data, at + 4, Damage.MALFORMED, [], out)
 
-    def _judge(self, data: bytes, stop: int, out: list[M | Lost]) -> int:
+    def _judge(self, data: bytes, stop: int, out: list[M]) -> int:
         """An end marker that ends before `stop`: see which of the possible starts makes it right."""
         for start in self._starts[:_TRIES]:
             found = self._read(data[start:stop], self._offset + start)
@@ -160,9 +155,9 @@ class Framer(Generic[M]):
             stop -= 1
         return self._lose(data, stop, Damage.CHECKSUM, [], out)
 
-    def _lose(self, data: bytes, stop: int, kind: Damage, starts: list[int], out: list[M | Lost]) -> int:
+    def _lose(self, data: bytes, stop: int, kind: Damage, starts: list[int], out: list[M]) -> int:
         start = self._starts[0]
-        out.append(Lost(self._offset + start, data[start:stop], kind))
+        out += self._lost(data[start:stop], self._offset + start, kind)
         self._starts = starts
         return stop
 
