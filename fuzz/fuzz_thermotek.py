@@ -17,7 +17,7 @@ import inspect
 import itertools
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -63,11 +63,11 @@ class BrokenPromiseError(AssertionError):
     """A decoder did what no decoder may do."""
 
 
-def decoders() -> dict[str, Factory]:
-    """Every concrete class called …Decoder of every chiller protocol that is there, by module and name."""
+def decoders(package: str = "rockit.chiller.protocols", modules: Iterable[str] = MODULES) -> dict[str, Factory]:
+    """Every concrete class called …Decoder of every protocol of a package that is there, by module and name."""
     found: dict[str, Factory] = {}
-    for name in MODULES:
-        full = f"rockit.chiller.protocols.{name}"
+    for name in modules:
+        full = f"{package}.{name}"
         if importlib.util.find_spec(full) is None:
             continue
         for label, member in vars(import_module(full)).items():
@@ -89,7 +89,7 @@ def account(frames: list[Any]) -> list[Any]:
     return merged
 
 
-def check(name: str, make: Factory, data: bytes, cuts: list[int]) -> list[Any]:
+def check(name: str, make: Factory, data: bytes, cuts: list[int], most: int = HELD) -> list[Any]:
     """Feed `data` whole and cut at `cuts` to a decoder; return the frames. Raises BrokenPromiseError."""
     whole, split = make(), make()
     edges = [0, *sorted(cuts), len(data)]
@@ -108,12 +108,12 @@ def check(name: str, make: Factory, data: bytes, cuts: list[int]) -> list[Any]:
     damaged = [frame.data for frame in at_once + held if isinstance(frame, Damaged)]
     if not all(damaged) or sum(map(len, damaged)) > len(data):
         raise BrokenPromiseError(f"{name} threw away {damaged}, more than it took: {data!r}")
-    if sum(len(frame.data) for frame in held if isinstance(frame, Damaged)) > HELD:
-        raise BrokenPromiseError(f"{name} held more than {HELD} bytes of {data!r}")
+    if sum(len(frame.data) for frame in held if isinstance(frame, Damaged)) > most:
+        raise BrokenPromiseError(f"{name} held more than {most} bytes of {data!r}")
     return [frame for frame in at_once + held if not isinstance(frame, Damaged)]
 
 
-def traffic(chance: random.Random, seeds: list[bytes]) -> bytes:
+def traffic(chance: random.Random, seeds: list[bytes], most: int = HELD) -> bytes:
     """Something like what a bad line carries: known frames, most of them damaged, and noise."""
     pieces = []
     for _ in range(chance.randint(0, 6)):
@@ -131,34 +131,46 @@ def traffic(chance: random.Random, seeds: list[bytes]) -> bytes:
                 piece[at:at] = piece[:at]
         pieces.append(bytes(piece))
     if chance.random() < 0.02:
-        pieces.append(chance.choice(seeds)[:1] * chance.randint(1, 3 * HELD))
+        pieces.append(chance.choice(seeds)[:1] * chance.randint(1, 3 * most))
     return b"".join(pieces)
 
 
-def run(runs: int, seed: int, factories: dict[str, Factory] | None = None) -> dict[str, int]:
+def run(
+    runs: int,
+    seed: int,
+    factories: dict[str, Factory] | None = None,
+    known: dict[str, list[bytes]] = SEEDS,
+    most: int = HELD,
+) -> dict[str, int]:
     """Check every decoder `runs` times; return how many frames each believed. Raises BrokenPromiseError."""
     chance = random.Random(seed)
     believed: dict[str, int] = {}
     for name, make in (decoders() if factories is None else factories).items():
-        seeds = SEEDS.get(name.partition(".")[0]) or [b"\x00"]
+        seeds = known.get(name.partition(".")[0]) or [b"\x00"]
         believed[name] = 0
         for _ in range(runs):
-            data = traffic(chance, seeds)
+            data = traffic(chance, seeds, most)
             cuts = [chance.randint(0, len(data)) for _ in range(chance.randint(0, 5))]
-            believed[name] += len(check(name, make, data, cuts))
+            believed[name] += len(check(name, make, data, cuts, most))
     return believed
 
 
-def main() -> int:
+def main(
+    what: str = "chiller",
+    factories: dict[str, Factory] | None = None,
+    known: dict[str, list[bytes]] = SEEDS,
+    most: int = HELD,
+) -> int:
     """Fuzz until the runs are over; exit 1 on a broken promise."""
-    parser = argparse.ArgumentParser(description="fuzz the chiller decoders")
+    parser = argparse.ArgumentParser(description=f"fuzz the {what} decoders")
     parser.add_argument("--runs", type=int, default=10_000, help="inputs for each decoder")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generator that is used without atheris")
     given = parser.parse_args()
+    factories = decoders() if factories is None else factories
     if importlib.util.find_spec("atheris") is not None:
-        guided(given.runs)
+        guided(given.runs, factories, most)
     try:
-        believed = run(given.runs, given.seed)
+        believed = run(given.runs, given.seed, factories, known, most)
     except BrokenPromiseError as broken:
         print(broken, file=sys.stderr)
         return 1
@@ -167,14 +179,13 @@ def main() -> int:
     return 0
 
 
-def guided(runs: int) -> None:
+def guided(runs: int, factories: dict[str, Factory], most: int) -> None:
     """Let atheris choose the bytes. Does not return: libFuzzer ends the process after `runs` inputs."""
     atheris = import_module("atheris")
-    factories = decoders()
 
     def one_input(data: bytes) -> None:
         for name, make in factories.items():
-            check(name, make, data[1:], [data[0] % len(data)] if data else [])
+            check(name, make, data[1:], [data[0] % len(data)] if data else [], most)
 
     atheris.instrument_all()
     atheris.Setup([sys.argv[0], f"-runs={runs}"], one_input)

@@ -268,7 +268,9 @@ def test_faults_are_listed_and_switched(site: Site) -> None:
 def test_simulate_says_what_is_wrong(site: Site) -> None:
     link = str(site.link)
     assert "no option 'colour'" in failed(site, 64, "simulate", "chiller", "--link", link, "--set", "colour=blue")
-    assert "there is no chiller 't1000' to simulate" in failed(site, 64, "simulate", "chiller", "--link", link, "--model", "t1000")
+    assert "there is no chiller 't1000' to simulate" in failed(
+        site, 64, "simulate", "chiller", "--link", link, "--model", "t1000"
+    )
     assert "no fault 'meltdown'" in failed(site, 64, "simulate", "chiller", "--link", link, "--fault", "meltdown")
     failed(site, 64, "simulate", "kettle", "--link", link)
     site.link.write_text("precious")

@@ -40,7 +40,7 @@ def amount(value: float, unit: str) -> str:
         return f"{value / 1000:,.3f} kWh".replace(",", " ")
     if unit == "W" and abs(value) >= 10_000:
         return f"{value / 1000:.2f} kW"
-    text = f"{value:g}" if abs(value) < 1e5 else f"{value:.0f}"
+    text = f"{value}" if isinstance(value, int) else f"{value:g}" if abs(value) < 1e5 else f"{value:.0f}"
     return f"{text} {unit}".rstrip()
 
 

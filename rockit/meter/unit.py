@@ -24,7 +24,7 @@ from rockit.meter.counting import step
 from rockit.meter.energy import Cause, Jump
 from rockit.meter.kept import KeptMeter, KeptRegister
 from rockit.meter.model import Number, Reading, Register
-from rockit.meter.names import ENERGIES, MEASUREMENTS, NAMES, name_of
+from rockit.meter.names import ENERGIES, MEASUREMENTS, NAMES, measurement_of, name_of
 from rockit.meter.power import power
 from rockit.meter.protocols.obis import PUBLIC_KEY
 from rockit.meter.telegrams import Telegrams
@@ -33,6 +33,8 @@ CONFIRMED = 3
 """A counter that falls for no reason is believed when so many readings in a row say so: one alone is no fall."""
 LATELY = 7 * 86_400_000
 """So long after another meter was seen, ms, somebody may say where the old one ended and the new one began."""
+KILO = Decimal(1000)
+"""A meter that waits for its PIN tells its counters in whole kWh."""
 MOST_REGISTERS = 300
 """A meter with more is not a meter but a fault: each would be a series for ever."""
 
@@ -96,6 +98,7 @@ class MeterUnit:
         self._rollover = None if config.rollover is None else Decimal(repr(config.rollover))
         self._falling: dict[str, list[Decimal]] = {}
         self._recorded: float | None = None
+        self._pulses = kept.pulses
         self._conditions: dict[str, Condition] = {}
         self._warnings: tuple[str, ...] = ()
 
@@ -127,7 +130,8 @@ class MeterUnit:
         }
         with self.lock:
             replaced = self._is_another(reading.server_id)
-            numbers, shown, bad = self._numbers(registers, utc_ms, replaced=replaced)
+            digit = KILO if reading.pin_locked else Decimal(0)
+            numbers, shown, bad = self._numbers(registers, utc_ms, digit, replaced=replaced)
             self._derive(reading, numbers)
             if replaced:
                 self._was_replaced(reading.server_id)
@@ -140,7 +144,9 @@ class MeterUnit:
             self._recording.add(numbers, at, Quality.GOOD if reading.whole else Quality.UNCERTAIN)
             if bad:
                 self._recording.add(bad, at, Quality.BAD)
-        self._changed(replaced)
+        # A meter tells again where it stands; of pulses nobody else knows how many there were.
+        self._changed(replaced or self.kept.pulses != self._pulses)
+        self._pulses = self.kept.pulses
 
     def identified(self, identity: Mapping[str, str], warnings: tuple[str, ...] = ()) -> None:
         """What it says of itself when it is first asked, and what a person should be told of how it is set."""
@@ -191,7 +197,7 @@ class MeterUnit:
         with self.lock:
             last = self.kept.last.get(name)
             if last is None:
-                raise CommandError(Code.DEVICE_OFFLINE, f"{name} of {self.name} was not read yet")
+                raise self._not_read(name)
             self.kept.offsets[name] = self.kept.offsets.get(name, Decimal(0)) + value - last
             self._jump(name, Jump(now, "aligned", last, value))
             self.kept.last[name] = value
@@ -214,6 +220,9 @@ class MeterUnit:
             if not known and self.kept.server_id:
                 text = f"the meter at {self.config.port} is still {self.kept.server_id}; a new one is noticed by its id"
                 raise CommandError(Code.FAILED, f"{text}, and then this says where the counters stood")
+            for name in (*ends, *begins):
+                if name not in (known or self.kept.last):
+                    raise self._not_read(name)
             for name, value in ends.items():
                 least = known[name].before if name in known else self.kept.last.get(name)
                 if least is not None and value < least:
@@ -241,13 +250,20 @@ class MeterUnit:
     def _begin_anew(self, now: int, ends: Mapping[str, Decimal], begins: Mapping[str, Decimal]) -> None:
         for name, last in self.kept.last.items():
             self._jump(name, Jump(now, "replaced", ends.get(name, last), begins.get(name)))
+        # Whoever sends the pulses, their count goes on: it is aligned with the display of the new meter.
+        counted = self.kept.last if self.config.driver == "s0" else {}
+        offsets = {
+            name: begins[name] - last + self.kept.offsets.get(name, Decimal(0))
+            for name, last in counted.items()
+            if name in begins
+        }
         self.kept.last.clear()
-        self.kept.offsets.clear()
+        self.kept.offsets = offsets
         self.kept.server_id = ""
         self._falling.clear()
 
     def _numbers(
-        self, registers: Mapping[str, Register], utc_ms: int, *, replaced: bool
+        self, registers: Mapping[str, Register], utc_ms: int, digit: Decimal, *, replaced: bool
     ) -> tuple[dict[str, Number], dict[str, Register], dict[str, Number]]:
         """What is believed, by name; all registers as they are shown; what is kept as evidence only."""
         numbers: dict[str, Number] = {}
@@ -259,31 +275,36 @@ class MeterUnit:
                 shown[key] = one
                 continue
             name = name_of(key, one)
-            known = MEASUREMENTS.get(name)
-            if known is not None and not known.plausible(value):
-                self.counters["implausible"] += 1
+            if not measurement_of(name, one).plausible(value):
+                if name in MEASUREMENTS:
+                    self.counters["implausible"] += 1
+                else:
+                    shown[key] = one  # 64 flags in a number are no quantity, and no history could keep them exactly
                 continue
             if not self._known(name, one):
                 continue
             if one.counter:
-                counted = self._count(name, Decimal(value), one.modulus, utc_ms, replaced=replaced)
+                counted = self._count(name, Decimal(value), one.modulus, utc_ms, digit, replaced=replaced)
                 if counted is None:
                     bad[name] = value
                     continue
-                value = counted if name in self.kept.offsets else value
+                value = value if counted == value else counted
             numbers[name] = value
             shown[key] = one if value is one.value else replace(one, value=value)
         return numbers, shown, bad
 
     def _count(
-        self, name: str, value: Decimal, modulus: Decimal | None, utc_ms: int, *, replaced: bool
+        self, name: str, value: Decimal, modulus: Decimal | None, utc_ms: int, digit: Decimal, *, replaced: bool
     ) -> Decimal | None:
-        """A counter's reading as it is shown; None where it is not believed yet."""
+        """A counter's reading as it is shown; None where it is not believed yet. `digit`: what its last one counts."""
         offset = self.kept.offsets.get(name, Decimal(0))
         value += offset
         end = self._rollover or modulus
         rollover = None if end is None else end + offset
-        result = step(self.kept.last.get(name), value, utc_ms, rollover, offset, replaced=replaced)
+        last = self.kept.last.get(name)
+        if last is not None and not replaced and value < last < value + digit:
+            value = last  # the same, in fewer digits: its PIN is asked for again
+        result = step(last, value, utc_ms, rollover, offset, replaced=replaced)
         if result.change == "fell":
             said = self._falling.setdefault(name, [])
             if said and value < said[-1]:
@@ -306,11 +327,12 @@ class MeterUnit:
         now = power(reading)
         if now is None and {"import_power", "export_power"} <= numbers.keys():
             now = Decimal(numbers["import_power"]) - Decimal(numbers["export_power"])
-        if now is not None and "power" not in self._filtered:
+        if now is not None and "power" not in self._filtered and MEASUREMENTS["power"].plausible(now):
             numbers["power"] = now
         for total, *parts in ENERGIES.values():
             known = [numbers[part] for part in parts if part in numbers]
-            if total not in numbers and total not in self._filtered and len(known) == len(parts):
+            its_own = total in numbers or total in self.kept.last  # a sum may differ from it in the last digit
+            if not its_own and total not in self._filtered and len(known) == len(parts):
                 numbers[total] = sum(known, Decimal(0))
         for name in ("power", "import_energy", "export_energy"):
             if name in numbers:
@@ -365,6 +387,13 @@ class MeterUnit:
             there = ", ".join(counters) or "none were read yet"
             raise CommandError(Code.OUT_OF_RANGE, f"{register!r} is no counter of {self.name}; there are: {there}")
         return name
+
+    def _not_read(self, name: str) -> CommandError:
+        """Why nothing can be said of a counter."""
+        if name in self.snapshot.numbers:
+            text = f"{name} of {self.name} is a sum: name what it consists of, {name}_t1 and {name}_t2"
+            return CommandError(Code.OUT_OF_RANGE, text)
+        return CommandError(Code.DEVICE_OFFLINE, f"{name} of {self.name} was not read yet")
 
     def _shown_as(self, name: str, value: Decimal) -> Mapping[str, Register]:
         return {

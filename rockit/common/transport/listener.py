@@ -92,7 +92,8 @@ class Listener(Generic[T]):
                 self.counters[str(frame.kind)] += 1
                 self.counters["lost_bytes"] += len(frame.data)
                 continue
-            self.counters["answers"] += 1
+            if getattr(frame, "whole", True):  # what was saved of a damaged one is counted as damage already
+                self.counters["answers"] += 1
             self._good = frame.end
             behind = (self._fed - frame.end) * BITS / self.settings.baud
             # A replay is quicker than its line: no two telegrams have the same time, and none an earlier one.

@@ -40,7 +40,7 @@ from rockit.meter.protocols.sml_types import (
     TimeKind,
     Tree,
     Value,
-)  # fmt: skip
+)
 
 __all__ = [
     "Attention", "Body", "Close", "Content", "Counters", "Decoder", "Entry", "Header", "List", "Message", "Node",
