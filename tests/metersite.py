@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -135,3 +137,10 @@ def site_in(folder: Path) -> Iterator[MeterSite]:
     finally:
         for process in reversed(made.processes):
             process.stop()
+
+
+def meter(*arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run `meter …` where there is neither config nor daemon."""
+    environment = {**os.environ, "METERD_CONFIG_PATH": "/nonexistent", "ROCKIT_DAEMONS_PATH": "/nonexistent"}
+    command = [sys.executable, str(ROOT / "meter"), *arguments]
+    return subprocess.run(command, env=environment, input=given, capture_output=True, timeout=60)

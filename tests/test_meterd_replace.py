@@ -53,10 +53,11 @@ def test_another_meter_in_its_place_is_noticed_and_then_told(site: MeterSite) ->
     assert 1500 <= house["import_energy"] < 2500
     wait_for(lambda: "house_replaced" in site.status()["alarms"], "the alarm")
     assert "4711" in site.alarm("house_replaced")["text"]
-    assert [value for value, _ in events(site, "house")] == ["replaced"]
+    ((cause, _),) = wait_for(lambda: events(site, "house"), "the event")
+    assert cause == "replaced"
     ((cause, detail),) = events(site, "house.import_energy")
     assert cause == "replaced"
-    assert re.fullmatch(r"from 1234\d{4}\.\d to 15\d\d\.\d", detail), detail
+    assert re.fullmatch(r"from 1234\d{4}\.\d to 1\d{3}\.\d", detail), detail
     assert 0 < total(site) < 1000, "12 MWh less are no energy, and no fall"
     done = site.meter("replace", "house", *slip, "--comment", "by the utility")
     assert (done.returncode, done.stderr) == (0, "")
@@ -88,7 +89,8 @@ def test_a_count_of_pulses_is_aligned_with_the_display(site: MeterSite) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert site.of("heat")["import_energy"] == 98_765_400
     assert site.of("heat")["values"]["pulses"]["value"] == 30, "what was counted is what was counted"
-    assert [value for value, _ in events(site, "heat.import_energy")] == ["aligned"]
+    ((cause, _),) = wait_for(lambda: events(site, "heat.import_energy"), "the event")
+    assert cause == "aligned"
     assert total(site, "heat") == 0, "nothing flowed since it was read first, and an alignment is no energy"
     again = site.meter("set-reading", "heat", "1.8.0", "98765.5 kWh")
     assert again.returncode == 0

@@ -75,24 +75,26 @@ class Accounts:
         fine = sorted({*borders, *(begin for begin in prices.begins if borders[0] < begin < borders[-1])})
         with unit.lock:
             jumps = {name: list(found) for name, found in unit.kept.jumps.items()}
-            counters = {name for name, one in unit.kept.registers.items() if one.counter}
-            counted = set(unit.kept.last) | jumps.keys()
+            counted = unit.kept.last.keys() | jumps.keys()
 
         def ask(view: View, site: str, device: str) -> dict[str, Account]:
             known = {
-                one.key: number for number, one in view.series().items() if (one.site, one.device) == (site, device)
+                one.key: number
+                for number, one in view.series().items()
+                if (one.site, one.device) == (site, device) and one.counter and one.unit == "Wh"
             }
             found: dict[str, Account] = {}
             for total, *parts in ENERGIES.values():
                 for name in (total, *parts):
                     series = known.get(f"{unit.name}.{name}")
-                    if series is None or name not in counters or (counted and name not in counted):
+                    if series is None:
                         continue
                     steps = jumps.get(name, [])
                     cuts = [jump.time for jump in steps]
                     readings = runs(view, series, fine[0], fine[-1], cuts=cuts, borders=fine)
                     found[name] = account(readings, steps, fine, now, view.at(series, fine[0] - 1))
-                if total not in found and all(part in found for part in parts):
+                # A total that is our own sum knows nothing of what happened to its parts.
+                if all(part in found for part in parts) and (total not in found or total not in counted):
                     found[total] = together([found[part] for part in parts])
             return found
 
@@ -104,7 +106,7 @@ class Accounts:
     ) -> dict[str, Any]:  # fmt: skip
         told: dict[str, Any] = {
             "meter": unit.name, "by": by, "time_zone": self.zone_name, "unit": "Wh", "currency": self._config.currency,
-            "periods": [], "gaps": [], "falls": sum(one.falls for one in found.values()),
+            "periods": [], "gaps": [], "falls": max((one.falls for one in found.values()), default=0),
         }  # fmt: skip
         pieces: dict[int, list[int]] = {}
         number = -1

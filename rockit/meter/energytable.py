@@ -40,7 +40,8 @@ def energy_lines(found: dict[str, Any]) -> Iterator[str]:
         bar = "█" * round(_BAR * abs(row[shown[0][0]]) / top) if top and shown[0][0] in row else ""
         note = "" if row["complete"] else "  not all of it" if any(key in row for key, _ in shown) else "  no data"
         yield f"{_name(row, found['by'], zone):<{width}}{''.join(cells)}  {bar}{note}".rstrip()
-    for gap in found["gaps"]:
+    totals = {key for key, _ in shown}
+    for gap in (gap for gap in found["gaps"] if gap["register"] in totals):
         yield (
             f"gap: {gap['energy'] / 1000:.3f} kWh ({gap['register'].replace('_', ' ')}) flowed between "
             f"{_moment(gap['start'], zone)} and {_moment(gap['end'], zone)}, and in no line above"

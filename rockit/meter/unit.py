@@ -131,14 +131,15 @@ class MeterUnit:
         with self.lock:
             replaced = self._is_another(reading.server_id)
             digit = KILO if reading.pin_locked else Decimal(0)
-            numbers, shown, bad = self._numbers(registers, utc_ms, digit, replaced=replaced)
+            numbers, shown, bad = self._numbers(registers, utc_ms - self._lead(at), digit, replaced=replaced)
             self._derive(reading, numbers)
             if replaced:
                 self._was_replaced(reading.server_id)
-        self.snapshot = Snapshot(
-            shown, numbers, at, datetime.fromtimestamp(utc_ms / 1000, UTC), reading.server_id or self.kept.server_id,
-            reading.pin_locked, reading.notes if replaced else {**self.snapshot.notes, **reading.notes}, "",
-        )  # fmt: skip
+            notes = reading.notes if replaced else {**self.snapshot.notes, **reading.notes}
+            self.snapshot = Snapshot(
+                shown, numbers, at, datetime.fromtimestamp(utc_ms / 1000, UTC),
+                reading.server_id or self.kept.server_id, reading.pin_locked, notes, "",
+            )  # fmt: skip
         if self._recorded is None or at - self._recorded >= self.config.record_every:
             self._recorded = at
             self._recording.add(numbers, at, Quality.GOOD if reading.whole else Quality.UNCERTAIN)
@@ -181,8 +182,9 @@ class MeterUnit:
             found[f"{self.name}_pin"] = Condition(text, Priority.LOW)
         if self._warnings:
             found[f"{self.name}_setup"] = Condition(f"meter {self.name}: {'; '.join(self._warnings)}", Priority.LOW)
-        if poor := self.telegrams.poor():
-            text = f"{poor} of meter {self.name} came damaged; is its head straight and close, the glass clean?"
+        if (poor := self.telegrams.poor()) and self.connected(now):  # one that is silent has its alarm
+            what = "is its line well" if self.config.driver == "modbus" else "is its head straight, the glass clean"
+            text = f"{poor} of meter {self.name} came damaged or not at all; {what}?"
             found[f"{self.name}_signal"] = Condition(text, Priority.LOW)
         return found
 
@@ -199,7 +201,7 @@ class MeterUnit:
             if last is None:
                 raise self._not_read(name)
             self.kept.offsets[name] = self.kept.offsets.get(name, Decimal(0)) + value - last
-            self._jump(name, Jump(now, "aligned", last, value))
+            self._jump(name, Jump(now - self._lead(time.monotonic()), "aligned", last, value))
             self.kept.last[name] = value
             numbers = {**self.snapshot.numbers, name: value} if name in self.snapshot.numbers else self.snapshot.numbers
             self.snapshot = replace(self.snapshot, numbers=numbers, registers=self._shown_as(name, value))
@@ -362,6 +364,13 @@ class MeterUnit:
         self._conditions[f"{self.name}_replaced"] = Condition(text, Priority.MEDIUM, latched=True)
         self._recording.event(self.name, "replaced", f"from {self.kept.server_id} to {server_id}")
         self.kept.server_id = server_id
+
+    def _lead(self, at: float) -> int:
+        """So long before the reading `at` is the jump to it, ms: the history dates readings by itself, never later but
+        a little sooner, and one that stood before its jump would be a fall, and then energy.
+        """
+        before = self.snapshot.at
+        return round(500 * min(2.0, max(0.0, 2.0 if before is None else at - before)))
 
     def _jump(self, name: str, jump: Jump) -> None:
         self.kept.jumps.setdefault(name, []).append(jump)
