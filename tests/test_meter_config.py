@@ -56,7 +56,7 @@ def problems(meters: dict[str, Any], **keys: Any) -> list[tuple[str, str]]:
 def test_the_few_keys_that_are_enough() -> None:
     house = parsed({"house": SML}).meters["house"]
     assert (house.driver, house.note, house.filter, house.record_every) == ("sml", "", [], 0)
-    assert house.age == 30
+    assert house.age(10) == 30
 
 
 def test_what_each_driver_takes_is_taken() -> None:

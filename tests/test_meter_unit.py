@@ -15,6 +15,7 @@ from rockit.common.errors import Code, CommandError
 from rockit.common.quality import Quality
 from rockit.common.transport.edges import Edge, RecordedEdges
 from rockit.meter.config import MeterConfig
+from rockit.meter.counterbook import CONFIRMED
 from rockit.meter.kept import KeptMeter
 from rockit.meter.model import Number, Reading, Register
 from rockit.meter.protocols.obis import PUBLIC_KEY
@@ -32,10 +33,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.added: list[tuple[dict[str, Number], Quality]] = []
+        self.times: list[int] = []
         self.events: list[tuple[str, str, str]] = []
 
-    def add(self, values: Mapping[str, Number], at: float, quality: Quality = Quality.GOOD) -> None:
+    def add(self, values: Mapping[str, Number], time: int, quality: Quality = Quality.GOOD) -> None:
         self.added.append((dict(values), quality))
+        self.times.append(time)
 
     def event(self, name: str, value: str, detail: str) -> None:
         self.events.append((name, value, detail))
@@ -74,6 +77,11 @@ class Bench:
         registers |= given.get("more", {})
         self.at += 1
         self.unit.take(Reading(registers, server_id, whole=whole, pin_locked=pin_locked), self.at)
+
+    def replaced(self, **given: Any) -> None:
+        """Another meter, heard so often that it is believed."""
+        for _ in range(CONFIRMED):
+            self.take(**{"server_id": "1 TST00 0000 0002", **given})
 
     @property
     def shown(self) -> Number | None:
@@ -209,7 +217,7 @@ def test_a_sum_is_aligned_by_its_parts() -> None:
 def test_what_is_said_of_a_replaced_meter_is_taken_or_refused_and_never_ignored() -> None:
     bench = Bench()
     bench.take(t1=10, t2=20)
-    bench.take(t1=1, t2=2, server_id="1 TST00 0000 0002")
+    bench.replaced(t1=1, t2=2)
     with pytest.raises(CommandError, match=r"is a sum"):
         bench.unit.replace({"import_energy": Decimal(40)}, {})
     bench.unit.replace({"import_energy_t1": Decimal(15)}, {"1.8.2": Decimal("0.5")})
@@ -220,7 +228,7 @@ def test_what_is_said_of_a_replaced_meter_is_taken_or_refused_and_never_ignored(
 def test_another_id_is_another_meter_and_its_counters_go_on_from_there() -> None:
     bench = Bench()
     bench.take(imported=5000, exported=70)
-    bench.take(imported=3, exported=90, server_id="1 TST00 0000 0002")
+    bench.replaced(imported=3, exported=90)
     assert bench.shown == 3
     assert set(bench.said()) == {
         ("house.import_energy", "replaced"), ("house.export_energy", "replaced"), ("house", "replaced"),
@@ -235,14 +243,25 @@ def test_another_id_is_another_meter_and_its_counters_go_on_from_there() -> None
     assert again.said() == [], "it is told once"
 
 
-def test_a_jump_is_between_the_readings() -> None:
-    """The history dates readings by itself: one that stood a millisecond before its jump would be a fall."""
+def test_a_jump_has_the_moment_of_the_reading_that_it_leads_to() -> None:
+    """Recorded a millisecond before its jump, the first reading of a new meter would be a fall, and then energy."""
     bench = Bench()
     bench.take(imported=5000)
-    bench.take(imported=3, server_id="1 TST00 0000 0002")
+    bench.replaced(imported=3)
     (jump,) = bench.kept.jumps["import_energy"]
-    assert bench.unit.snapshot.utc is not None
-    assert 100 < bench.unit.snapshot.utc.timestamp() * 1000 - jump.time < 900, "a second is between the two"
+    assert jump.time == bench.record.times[-1]
+
+
+def test_a_telegram_of_a_neighbour_now_and_then_is_not_a_new_meter() -> None:
+    bench = Bench()
+    for _ in range(10):
+        bench.take(imported=5000)
+        bench.take(imported=7, server_id="1 TST00 0000 0002")
+        bench.take(imported=8, server_id="1 TST00 0000 0002")
+    assert bench.shown == 5000
+    assert (bench.said(), bench.alarms(), bench.kept.jumps) == ([], set(), {})
+    assert bench.unit.counters["foreign"] == 20
+    assert len(bench.record.added) == 10
 
 
 def test_a_telegram_without_an_id_is_the_same_meter_s() -> None:

@@ -29,6 +29,10 @@ class Record(Protocol):
         """Values that were read by the query loop; `asked` (monotonic s) is when."""
         ...
 
+    def add_at(self, values: Mapping[str, Any], time: int, quality: Quality = Quality.GOOD) -> None:
+        """As `add`, of values whose moment is known, ms since 1970."""
+        ...
+
     def states(self, states: Mapping[str, str]) -> None:
         """What the device and its daemon are in now, by the query loop; changes are kept."""
         ...
@@ -69,6 +73,9 @@ class NoRecord:
         """Nothing to begin."""
 
     def add(self, values: Mapping[str, Any], asked: float, quality: Quality = Quality.GOOD) -> None:
+        """Nothing is kept."""
+
+    def add_at(self, values: Mapping[str, Any], time: int, quality: Quality = Quality.GOOD) -> None:
         """Nothing is kept."""
 
     def states(self, states: Mapping[str, str]) -> None:

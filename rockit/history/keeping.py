@@ -75,6 +75,10 @@ class History:
         """See Record."""
         self._recorder.add(values, asked, quality)
 
+    def add_at(self, values: Mapping[str, Any], time: int, quality: Quality = Quality.GOOD) -> None:
+        """See Record."""
+        self._recorder.add_at(values, time, quality)
+
     def states(self, states: Mapping[str, str]) -> None:
         """See Record."""
         self._recorder.states(states)

@@ -99,13 +99,17 @@ class Recorder:
         The same value once more, with the same time, is passed over as well. One that cannot be recorded exactly is
         lost alone, and counted.
         """
-        time_ms = self._now() - round((time.monotonic() - asked) * 1000)
+        new = {key: value for key, value in values.items() if self._times.get(key) != asked}
+        self._times.update(dict.fromkeys(new, asked))
+        self.add_at(new, self._now() - round((time.monotonic() - asked) * 1000), quality)
+
+    def add_at(self, values: Mapping[str, Any], time: int, quality: Quality = Quality.GOOD) -> None:
+        """As `add`, of values whose moment is known, ms since 1970."""
         for key, value in values.items():
-            if key not in self._measured or not isinstance(value, Real | Decimal) or self._times.get(key) == asked:
+            if key not in self._measured or not isinstance(value, Real | Decimal):
                 continue
-            self._times[key] = asked
             try:
-                self._poll.values.append((key, possible(time_ms), exact(value), int(quality)))
+                self._poll.values.append((key, possible(time), exact(value), int(quality)))
             except (ValueError, OverflowError) as error:
                 if value == value:  # what does not equal itself is NaN: not known
                     self._lost(1, f"{key}: {error}")

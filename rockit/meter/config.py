@@ -50,7 +50,7 @@ class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     rollover: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Wh at which its counters begin anew, where it does not say so itself."""
     impulses_per_kwh: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
-    debounce: Annotated[float, msgspec.Meta(gt=0, le=1000)] | None = None
+    debounce: Annotated[float, msgspec.Meta(gt=0, le=30)] | None = None
     direction: Literal["import", "export"] = "import"
     zero_after: Annotated[float, msgspec.Meta(gt=0, le=86400)] | None = None
     map: str | None = None
@@ -67,9 +67,20 @@ class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """D0 and P1: believe only telegrams with a checksum."""
 
     @property
-    def age(self) -> float:
-        """How old a reading may be and still count, s."""
-        return self.maximum_age if self.maximum_age is not None else PATIENCE[self.driver]
+    def asked(self) -> bool:
+        """Whether it is told of every `query_delay`, and does not set the pace itself."""
+        return self.driver in ("modbus", "s0") or (self.driver == "d0" and self.request)
+
+    def age(self, query_delay: float) -> float:
+        """How old a reading may be and still count, s: three pauses of what is asked, at least."""
+        if self.maximum_age is not None:
+            return self.maximum_age
+        return max(PATIENCE[self.driver], 3 * query_delay if self.asked else 0.0)
+
+    @property
+    def address_on_bus(self) -> int:
+        """Of a Modbus meter."""
+        return 1 if self.unit is None else self.unit
 
     @property
     def filtered(self) -> frozenset[str]:
@@ -105,6 +116,8 @@ class MeterdConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         if not self.meters:
             yield "meters", "names no meter"
         for name, meter in self.meters.items():
+            if meter.maximum_age is not None and meter.asked and meter.maximum_age <= self.query_delay:
+                yield f"meters.{name}.maximum_age", f"must be more than query_delay, {self.query_delay:g} s"
             yield from ((f"meters.{name}{key and '.'}{key}", text) for key, text in _meter_problems(name, meter))
         yield from self._port_problems()
         yield from history_problems(self.history)
@@ -118,7 +131,7 @@ class MeterdConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         for name, meter in self.meters.items():
             first = owners.setdefault(meter.port, name)
             if meter.driver == "modbus":
-                number = meter.unit or 1
+                number = meter.address_on_bus
                 if (twin := units.setdefault((meter.port, number), name)) != name:
                     yield f"meters.{name}.unit", f"unit {number} on {meter.port} is {twin} already"
             if first == name:
@@ -136,7 +149,7 @@ class MeterdConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         seen: dict[tuple[str | None, date], int] = {}
         for index, tariff in enumerate(self.tariffs):
             for name in tariff.meters or []:
-                if name not in self.meters:
+                if self.meters and name not in self.meters:
                     yield f"tariffs[{index}].meters", f"there is no meter {name!r}"
             for meter in tariff.meters or (None,):
                 if (other := seen.setdefault((meter, tariff.since), index)) != index:

@@ -68,10 +68,10 @@ class MeterRecord:
         self._record = record
         self._lock = lock
 
-    def add(self, values: Mapping[str, Number], at: float, quality: Quality = Quality.GOOD) -> None:
+    def add(self, values: Mapping[str, Number], time: int, quality: Quality = Quality.GOOD) -> None:
         """See `Recording`."""
         with self._lock:
-            self._record.add({f"{self._meter}.{name}": value for name, value in values.items()}, at, quality)
+            self._record.add_at({f"{self._meter}.{name}": value for name, value in values.items()}, time, quality)
             self._record.commit()
 
     def event(self, name: str, value: str, detail: str) -> None:
@@ -134,14 +134,15 @@ class MeterDaemon:
         for key, known in kept.registers.items():
             register(key, Register(None, known.unit, known.label, known.counter))
         recording = MeterRecord(name, record, self._recording)
-        return MeterUnit(name, config.meters[name], kept, recording, self._changed, register)
+        return MeterUnit(
+            name, config.meters[name], kept, recording, self._changed, register, query_delay=config.query_delay
+        )
 
     def _poller(self, loop: PortLoop, context: daemon.Context) -> Poller:
-        first = next(name for name, unit in self._units.items() if unit.config.port in loop.name)
 
         def tell(conditions: Mapping[str, Condition]) -> None:
-            named = {f"{first}_{name}": condition for name, condition in conditions.items()}
-            self._alarms.update(f"line {first}", named)
+            named = {f"{loop.first}_{name}": condition for name, condition in conditions.items()}
+            self._alarms.update(f"line {loop.first}", named)
 
         return Poller(
             loop.task, loop.name, loop.period, context.stop, context.log, loop.beat, tell, self._polled,

@@ -26,6 +26,8 @@ class PortLoop:
     """One port: what its loop does, what to call it, the pause between two polls (s), and what it has counted."""
 
     task: Task
+    first: str
+    """The first of its meters; its alarms have its name."""
     name: str
     period: float
     counters: Callable[[], Mapping[str, int]]
@@ -57,10 +59,12 @@ def _loop(port: str, meters: Mapping[str, MeterUnit], config: MeterdConfig, cont
         source, counters = _pulses(unit, config.query_delay), {}
     elif driver == "d0" and unit.config.request:
         source, counters = _readout(unit, context)
-        return PortLoop(source, f"{names} (d0 on {port})", config.query_delay, lambda: counters, context.beat)
+        return PortLoop(
+            source, unit.name, f"{names} (d0 on {port})", config.query_delay, lambda: counters, context.beat
+        )
     else:
         source, counters = _listener(unit, context)
-    return PortLoop(source, f"{names} ({driver} on {port})", 0.0, lambda: counters, context.beat)
+    return PortLoop(source, unit.name, f"{names} ({driver} on {port})", 0.0, lambda: counters, context.beat)
 
 
 def _settings(config: MeterConfig, usual: LineSettings) -> LineSettings:
@@ -152,7 +156,7 @@ def _bus(port: str, meters: Mapping[str, MeterUnit], period: float, context: Con
     bus = ModbusBus(port, _settings(first, usual), context.stop, context.log.warning, beat=context.beat)
     asked = {}
     for name, unit in meters.items():
-        number = unit.config.unit if unit.config.unit is not None else 1
+        number = unit.config.address_on_bus
         kind = str(unit.config.map).partition(":")[2]
         asked[name] = (
             unit,

@@ -84,7 +84,7 @@ class MeterService(DeviceService):
         if unit.telegrams.period is not None:
             told["period"] = unit.telegrams.period
         if not connected:
-            told["offline_because"] = snapshot.offline_because or f"no good reading for {unit.config.age:g} s"
+            told["offline_because"] = snapshot.offline_because or f"no good reading for {unit.maximum_age:g} s"
             return told
         for name in ("power", "import_energy", "export_energy"):
             if name in snapshot.numbers:
@@ -154,7 +154,7 @@ class MeterService(DeviceService):
     def maximum_age(self, key: str) -> float:
         """See the base."""
         unit = self._units.get(key.partition(".")[0])
-        return 0.0 if unit is None else unit.config.age
+        return 0.0 if unit is None else unit.maximum_age
 
     def states(self) -> Mapping[str, str]:
         """See the base."""

@@ -81,7 +81,7 @@ class Listening(Source):
             if heard:
                 self._heard_at = now
                 return
-            if now - self._heard_at > self._unit.config.age:
+            if now - self._heard_at > self._unit.maximum_age:
                 self._heard_at = now
                 raise NoAnswer(self._silence())
             yield
@@ -92,7 +92,7 @@ class Listening(Source):
         self._spoilt = spoilt
 
     def _silence(self) -> str:
-        age = self._unit.config.age
+        age = self._unit.maximum_age
         if self._listener.noise:
             return f"no whole {self._kind} telegram for {age:g} s, only bytes that are none; are baud and driver right?"
         return f"nothing came for {age:g} s; is the head on the meter, and the meter switched on to speak?"

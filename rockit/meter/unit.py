@@ -20,8 +20,7 @@ from rockit.common.conditions import Condition, Priority
 from rockit.common.errors import Code, CommandError
 from rockit.common.quality import Quality
 from rockit.meter.config import MeterConfig
-from rockit.meter.counting import step
-from rockit.meter.energy import Cause, Jump
+from rockit.meter.counterbook import CONFIRMED, CounterBook
 from rockit.meter.kept import KeptMeter, KeptRegister
 from rockit.meter.model import Number, Reading, Register
 from rockit.meter.names import ENERGIES, MEASUREMENTS, NAMES, measurement_of, name_of
@@ -29,12 +28,10 @@ from rockit.meter.power import power
 from rockit.meter.protocols.obis import PUBLIC_KEY
 from rockit.meter.telegrams import Telegrams
 
-CONFIRMED = 3
-"""A counter that falls for no reason is believed when so many readings in a row say so: one alone is no fall."""
-LATELY = 7 * 86_400_000
-"""So long after another meter was seen, ms, somebody may say where the old one ended and the new one began."""
+MOMENT = 5000
+"""No reading is older than this when it is taken, ms; a clock that was put back by more is another matter."""
 KILO = Decimal(1000)
-"""A meter that waits for its PIN tells its counters in whole kWh."""
+"""What the last digit of a meter counts that waits for its PIN, Wh."""
 MOST_REGISTERS = 300
 """A meter with more is not a meter but a fault: each would be a series for ever."""
 
@@ -42,8 +39,8 @@ MOST_REGISTERS = 300
 class Recording(Protocol):
     """Where a meter's values go. For any thread."""
 
-    def add(self, values: Mapping[str, Number], at: float, quality: Quality = Quality.GOOD) -> None:
-        """Values by name, read at a moment (monotonic s)."""
+    def add(self, values: Mapping[str, Number], time: int, quality: Quality = Quality.GOOD) -> None:
+        """Values by name, read at a moment (ms since 1970)."""
         ...
 
     def event(self, name: str, value: str, detail: str) -> None:
@@ -75,7 +72,7 @@ class MeterUnit:
 
     def __init__(
         self, name: str, config: MeterConfig, kept: KeptMeter, recording: Recording, changed: Callable[[bool], None],
-        register: Callable[[str, Register], None], wall: Callable[[], int] = now_ms,
+        register: Callable[[str, Register], None], wall: Callable[[], int] = now_ms, query_delay: float = 0.0,
     ) -> None:  # fmt: skip
         """`changed` is told that `kept` has changed, with True where that must be on the disk soon; `register` of each
         register that is new, with its name.
@@ -85,8 +82,9 @@ class MeterUnit:
         self.kept = kept
         self.lock = threading.Lock()
         self.snapshot = Snapshot(server_id=kept.server_id)
-        self.counters: Counter[str] = Counter()
         self.telegrams = Telegrams()
+        self.maximum_age = config.age(query_delay)
+        """How old a reading may be and still count, s."""
         self.counted: Callable[[], Counter[str]] = lambda: self.counters
         """What its port has counted: `answers`, `checksum`, `lost_bytes`."""
         self._recording = recording
@@ -95,11 +93,13 @@ class MeterUnit:
         self._wall = wall
         # A code and the name that stands for it are one: who filters 16.7.0 does not want `power` either.
         self._filtered = config.filtered | {NAMES[code] for code in config.filtered if code in NAMES}
-        self._rollover = None if config.rollover is None else Decimal(repr(config.rollover))
-        self._falling: dict[str, list[Decimal]] = {}
+        rollover = None if config.rollover is None else Decimal(repr(config.rollover))
+        self._book = CounterBook(name, kept, rollover, self._event)
+        self._told_at = 0
+        self.counters = self._book.counters
+        self._another = "", 0
         self._recorded: float | None = None
         self._pulses = kept.pulses
-        self._conditions: dict[str, Condition] = {}
         self._warnings: tuple[str, ...] = ()
 
     @property
@@ -129,12 +129,18 @@ class MeterUnit:
             if key != PUBLIC_KEY and self._filtered.isdisjoint((key, name_of(key, one)))
         }
         with self.lock:
+            # Read a moment before somebody said how the counter stands, and taken after it: it is of after.
+            if 0 < self._told_at - utc_ms < MOMENT:
+                utc_ms = self._told_at
             replaced = self._is_another(reading.server_id)
+            if replaced is None:
+                self.counters["foreign"] += 1
+                return
             digit = KILO if reading.pin_locked else Decimal(0)
-            numbers, shown, bad = self._numbers(registers, utc_ms - self._lead(at), digit, replaced=replaced)
+            numbers, shown, bad = self._numbers(registers, utc_ms, digit, replaced=replaced)
             self._derive(reading, numbers)
             if replaced:
-                self._was_replaced(reading.server_id)
+                self._book.replaced(reading.server_id)
             notes = reading.notes if replaced else {**self.snapshot.notes, **reading.notes}
             self.snapshot = Snapshot(
                 shown, numbers, at, datetime.fromtimestamp(utc_ms / 1000, UTC),
@@ -142,9 +148,9 @@ class MeterUnit:
             )  # fmt: skip
         if self._recorded is None or at - self._recorded >= self.config.record_every:
             self._recorded = at
-            self._recording.add(numbers, at, Quality.GOOD if reading.whole else Quality.UNCERTAIN)
+            self._recording.add(numbers, utc_ms, Quality.GOOD if reading.whole else Quality.UNCERTAIN)
             if bad:
-                self._recording.add(bad, at, Quality.BAD)
+                self._recording.add(bad, utc_ms, Quality.BAD)
         # A meter tells again where it stands; of pulses nobody else knows how many there were.
         self._changed(replaced or self.kept.pulses != self._pulses)
         self._pulses = self.kept.pulses
@@ -168,15 +174,15 @@ class MeterUnit:
     def connected(self, now: float) -> bool:
         """Whether the last good reading still counts."""
         age = self.age(now)
-        return age is not None and age <= self.config.age
+        return age is not None and age <= self.maximum_age
 
     def conditions(self, now: float) -> dict[str, Condition]:
         """Alarms about this meter."""
-        found = dict(self._conditions)
+        found = dict(self._book.conditions)
         if not self.connected(now):
-            why = self.snapshot.offline_because or f"no good reading for more than {self.config.age:g} s"
+            why = self.snapshot.offline_because or f"no good reading for more than {self.maximum_age:g} s"
             text = f"meter {self.name} does not tell: {why}"
-            found[f"{self.name}_offline"] = Condition(text, Priority.MEDIUM, logged=False, delay=self.config.age)
+            found[f"{self.name}_offline"] = Condition(text, Priority.MEDIUM, logged=False, delay=self.maximum_age)
         elif self.snapshot.pin_locked:
             text = f"meter {self.name} shows whole kWh and no power: enter its PIN, and switch the extended data on"
             found[f"{self.name}_pin"] = Condition(text, Priority.LOW)
@@ -190,7 +196,7 @@ class MeterUnit:
 
     def acknowledged(self, alarm: str) -> None:
         """Somebody has seen that alarm."""
-        self._conditions.pop(alarm, None)
+        self._book.conditions.pop(alarm, None)
 
     def set_reading(self, register: str, value: Decimal) -> str:
         """From now on the counter is shown as `value`, Wh, and as what it grows from there. Raises CommandError."""
@@ -200,12 +206,11 @@ class MeterUnit:
             last = self.kept.last.get(name)
             if last is None:
                 raise self._not_read(name)
-            self.kept.offsets[name] = self.kept.offsets.get(name, Decimal(0)) + value - last
-            self._jump(name, Jump(now - self._lead(time.monotonic()), "aligned", last, value))
-            self.kept.last[name] = value
+            last = self._book.align(name, value, now)
+            self._told_at = now
             numbers = {**self.snapshot.numbers, name: value} if name in self.snapshot.numbers else self.snapshot.numbers
             self.snapshot = replace(self.snapshot, numbers=numbers, registers=self._shown_as(name, value))
-        self._recording.add({name: value}, time.monotonic())
+        self._recording.add({name: value}, now)
         self._changed(True)
         return f"{name} of {self.name} is {value} Wh from now on; it was {last} Wh"
 
@@ -216,53 +221,18 @@ class MeterUnit:
         """
         ends = {self._counter(register): value for register, value in final.items()}
         begins = {self._counter(register): value for register, value in first.items()}
-        now = self._wall()
         with self.lock:
-            known = self._replaced_lately(now)
-            if not known and self.kept.server_id:
-                text = f"the meter at {self.config.port} is still {self.kept.server_id}; a new one is noticed by its id"
-                raise CommandError(Code.FAILED, f"{text}, and then this says where the counters stood")
             for name in (*ends, *begins):
-                if name not in (known or self.kept.last):
+                if name not in self.kept.last:
                     raise self._not_read(name)
-            for name, value in ends.items():
-                least = known[name].before if name in known else self.kept.last.get(name)
-                if least is not None and value < least:
-                    text = f"{name} was read as {least} Wh, and cannot have ended at {value} Wh"
-                    raise CommandError(Code.OUT_OF_RANGE, text)
-            if known:
-                for name, jump in known.items():
-                    told = Jump(jump.time, "replaced", ends.get(name, jump.before), begins.get(name, jump.after))
-                    self.kept.jumps[name][-1] = told
-                    self._event(name, "replaced", f"from {_told(told.before)} to {_told(told.after)}")
-            else:
-                self._begin_anew(now, ends, begins)
+            self._told_at = self._wall()
+            seen = self._book.tell_replaced(ends, begins, self._told_at, counts_on=self.config.driver == "s0")
         self._changed(True)
-        if known:
+        if seen:
             return f"meter {self.name} was seen to be replaced; its counters go on as you say"
         return f"meter {self.name} was replaced: its counters begin anew with the next reading"
 
     # Inside; the caller holds the lock
-
-    def _replaced_lately(self, now: int) -> dict[str, Jump]:
-        """Counter -> how it went on when another meter was seen, where that was not long ago."""
-        newest = {name: jumps[-1] for name, jumps in self.kept.jumps.items() if jumps}
-        return {name: jump for name, jump in newest.items() if jump.cause == "replaced" and now - jump.time < LATELY}
-
-    def _begin_anew(self, now: int, ends: Mapping[str, Decimal], begins: Mapping[str, Decimal]) -> None:
-        for name, last in self.kept.last.items():
-            self._jump(name, Jump(now, "replaced", ends.get(name, last), begins.get(name)))
-        # Whoever sends the pulses, their count goes on: it is aligned with the display of the new meter.
-        counted = self.kept.last if self.config.driver == "s0" else {}
-        offsets = {
-            name: begins[name] - last + self.kept.offsets.get(name, Decimal(0))
-            for name, last in counted.items()
-            if name in begins
-        }
-        self.kept.last.clear()
-        self.kept.offsets = offsets
-        self.kept.server_id = ""
-        self._falling.clear()
 
     def _numbers(
         self, registers: Mapping[str, Register], utc_ms: int, digit: Decimal, *, replaced: bool
@@ -286,7 +256,7 @@ class MeterUnit:
             if not self._known(name, one):
                 continue
             if one.counter:
-                counted = self._count(name, Decimal(value), one.modulus, utc_ms, digit, replaced=replaced)
+                counted = self._book.read(name, one, Decimal(value), utc_ms, digit, new=replaced)
                 if counted is None:
                     bad[name] = value
                     continue
@@ -294,35 +264,6 @@ class MeterUnit:
             numbers[name] = value
             shown[key] = one if value is one.value else replace(one, value=value)
         return numbers, shown, bad
-
-    def _count(
-        self, name: str, value: Decimal, modulus: Decimal | None, utc_ms: int, digit: Decimal, *, replaced: bool
-    ) -> Decimal | None:
-        """A counter's reading as it is shown; None where it is not believed yet. `digit`: what its last one counts."""
-        offset = self.kept.offsets.get(name, Decimal(0))
-        value += offset
-        end = self._rollover or modulus
-        rollover = None if end is None else end + offset
-        last = self.kept.last.get(name)
-        if last is not None and not replaced and value < last < value + digit:
-            value = last  # the same, in fewer digits: its PIN is asked for again
-        result = step(last, value, utc_ms, rollover, offset, replaced=replaced)
-        if result.change == "fell":
-            said = self._falling.setdefault(name, [])
-            if said and value < said[-1]:
-                said.clear()
-            said.append(value)
-            if len(said) < CONFIRMED:
-                self.counters["counter_dips"] += 1
-                return None
-            self._event(name, "fell", f"from {self.kept.last[name]} to {value}")
-            text = f"{name} of meter {self.name} fell from {self.kept.last[name]} to {value}; was it replaced?"
-            self._conditions[f"{self.name}_fell"] = Condition(text, Priority.MEDIUM, latched=True)
-        self._falling.pop(name, None)
-        if result.jump is not None:
-            self._jump(name, result.jump)
-        self.kept.last[name] = value
-        return value
 
     def _derive(self, reading: Reading, numbers: dict[str, Number]) -> None:
         """What follows from its registers: power with its sign, and totals of meters that count by tariff alone."""
@@ -353,31 +294,20 @@ class MeterUnit:
         self._register(name, one)
         return True
 
-    def _is_another(self, server_id: str) -> bool:
+    def _is_another(self, server_id: str) -> bool | None:
+        """Whether another meter tells this; None where that is not sure yet, and nothing of it can be taken."""
         before = self.kept.server_id
         if server_id and not before:
             self.kept.server_id = server_id
-        return bool(server_id and before and server_id != before)
+        if not server_id or self.kept.server_id == server_id:
+            self._another = "", 0
+            return False
+        seen = self._another[1] + 1 if self._another[0] == server_id else 1
+        self._another = server_id, seen
+        return None if seen < CONFIRMED else True
 
-    def _was_replaced(self, server_id: str) -> None:
-        text = f"meter {self.name} was {self.kept.server_id} and is {server_id} now; its counters go on from there"
-        self._conditions[f"{self.name}_replaced"] = Condition(text, Priority.MEDIUM, latched=True)
-        self._recording.event(self.name, "replaced", f"from {self.kept.server_id} to {server_id}")
-        self.kept.server_id = server_id
-
-    def _lead(self, at: float) -> int:
-        """So long before the reading `at` is the jump to it, ms: the history dates readings by itself, never later but
-        a little sooner, and one that stood before its jump would be a fall, and then energy.
-        """
-        before = self.snapshot.at
-        return round(500 * min(2.0, max(0.0, 2.0 if before is None else at - before)))
-
-    def _jump(self, name: str, jump: Jump) -> None:
-        self.kept.jumps.setdefault(name, []).append(jump)
-        self._event(name, jump.cause, f"from {_told(jump.before)} to {_told(jump.after)}")
-
-    def _event(self, name: str, cause: Cause | str, detail: str) -> None:
-        self._recording.event(f"{self.name}.{name}", cause, detail)
+    def _event(self, name: str, what: str, detail: str) -> None:
+        self._recording.event(f"{self.name}.{name}" if name else self.name, what, detail)
 
     def _counter(self, register: str) -> str:
         """The name of a counter that a person named. Raises CommandError."""
@@ -409,7 +339,3 @@ class MeterUnit:
             key: replace(one, value=value) if name_of(key, one) == name else one
             for key, one in self.snapshot.registers.items()
         }
-
-
-def _told(value: Decimal | None) -> str:
-    return "what was read" if value is None else f"{value}"
