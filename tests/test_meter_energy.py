@@ -214,7 +214,8 @@ def test_periods_and_gaps_together_are_what_flowed(tmp_path_factory, steps, quar
     borders = edges("hour" if quarters % 2 else "day", NOON, now, BERLIN)
     reader = Reader(Database(f"sqlite:///{path}", make=False))
     with reader.view() as view:
-        readings = runs(view, number, borders[0], borders[-1], cuts=[jump.time for jump in jumps], borders=borders)
+        cuts = dict.fromkeys(jump.time for jump in jumps)
+        readings = runs(view, number, borders[0], borders[-1], cuts=cuts, borders=borders)
         found = account(readings, jumps, borders, now, view.at(number, borders[0] - 1))
     reader.database.close()
     store.close()

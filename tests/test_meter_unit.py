@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from decimal import Decimal
@@ -412,7 +413,7 @@ def test_a_count_of_pulses_is_on_the_disk_soon_when_it_has_grown() -> None:
     """A meter tells again where it stands; pulses that were forgotten never come back."""
     bench = Bench(driver="s0", impulses_per_kwh=1000)
     edges = [Edge(n * 10**8 + (0 if n % 2 else 5 * 10**7), n % 2 == 1, n) for n in range(1, 7)]
-    source = Counting(bench.unit, RecordedEdges(edges), Settings(1000), 0.0)
+    source = Counting(bench.unit, RecordedEdges(edges), Settings(1000), 0.0, threading.Event())
     source.connect()
     list(source.steps())
     assert bench.kept.pulses == 3

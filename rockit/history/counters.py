@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from rockit.history.model import BUCKET, Samples, bucket_of
@@ -27,14 +28,16 @@ class Run:
 
 
 def runs(
-    view: View, series: int, start: int, end: int, *, cuts: Collection[int] = (), borders: Collection[int] = ()
-) -> Iterator[Run]:
+    view: View, series: int, start: int, end: int, *, cuts: Mapping[int, float | None] | None = None,
+    borders: Collection[int] = (),
+) -> Iterator[Run]:  # fmt: skip
     """The readings with start <= time < end, in order of time; `start`, `end`, `borders` are borders of roll-ups.
 
-    No run goes over a fall, a gap, one of `cuts` (any moment, ms), or one of `borders`. Where the samples of a fall
-    were forgotten, what the roll-up tells is the least that the counter can have grown.
+    No run goes over a fall, a gap, one of `borders`, or one of `cuts`: moments (ms) from which on the counter stood at
+    another reading (None where that is not known). Where the samples were forgotten, what a roll-up with a fall or a
+    cut tells is the least that the counter can have grown.
     """
-    return _joined(_pieces(view, series, start, end, cuts), frozenset(borders))
+    return _joined(_pieces(view, series, start, end, cuts or {}), frozenset(borders))
 
 
 def _joined(pieces: Iterable[tuple[int, int, float, float, bool]], borders: frozenset[int]) -> Iterator[Run]:
@@ -56,26 +59,33 @@ def _joined(pieces: Iterable[tuple[int, int, float, float, bool]], borders: froz
 
 
 def _pieces(
-    view: View, series: int, start: int, end: int, cuts: Collection[int]
+    view: View, series: int, start: int, end: int, cuts: Mapping[int, float | None]
 ) -> Iterator[tuple[int, int, float, float, bool]]:
     """Begin, end, first and last reading of each piece, and whether that is a whole roll-up."""
-    look = {bucket_of(cut) for cut in cuts}
+    look = {bucket_of(cut): cut for cut in sorted(cuts)}
+    stood = -inf
     for bucket, least, greatest, last, falls in view.counter_rollups(series, bucket_of(start), -(-end // BUCKET)):
-        begin = bucket * BUCKET
+        begin, until, before = bucket * BUCKET, (bucket + 1) * BUCKET, stood
+        stood = last
         if not falls and bucket not in look:
-            yield begin, begin + BUCKET, least, last, True
+            yield begin, until, least, last, True
             continue
-        raw = view.samples(series, begin, begin + BUCKET).believed()
+        raw = view.samples(series, begin, until).believed()
         if len(raw):
             yield from _rises(raw, cuts)
-        elif not falls:
-            yield begin, begin + BUCKET, least, last, True
-        else:
-            yield begin, begin, greatest, greatest, False
-            yield begin, begin + BUCKET, least, last, False
+            continue
+        cut = look.get(bucket, begin)
+        behind = cuts.get(cut)
+        if not falls and (least < before or (behind is not None and before < behind <= least)):
+            yield cut, until, least, last, False  # all of its readings are of behind the cut
+            continue
+        # It stood at one end of the roll-up before the fall or the cut, and at the other behind it.
+        ahead, after = (greatest, least) if falls else (least, last)
+        yield begin, begin, ahead, ahead, False
+        yield cut, until, after, last, False
 
 
-def _rises(samples: Samples, cuts: Collection[int]) -> Iterator[tuple[int, int, float, float, bool]]:
+def _rises(samples: Samples, cuts: Iterable[int]) -> Iterator[tuple[int, int, float, float, bool]]:
     times, values = samples.times, samples.values
     inside = [cut for cut in cuts if times[0] < cut <= times[-1]]
     began = 0

@@ -18,7 +18,7 @@ from rockit.history.counters import runs
 from rockit.history.times import FORMS, iso, parse
 from rockit.meter import periods
 from rockit.meter.config import MeterdConfig
-from rockit.meter.energy import Account, Period, account, together
+from rockit.meter.energy import GAP, Account, Period, account, together
 from rockit.meter.names import ENERGIES
 from rockit.meter.periods import By, begin_of_day, edges
 from rockit.meter.prices import Prices
@@ -90,15 +90,20 @@ class Accounts:
                     if series is None:
                         continue
                     steps = jumps.get(name, [])
-                    cuts = [jump.time for jump in steps]
+                    cuts = {jump.time: None if jump.after is None else float(jump.after) for jump in steps}
                     readings = runs(view, series, fine[0], fine[-1], cuts=cuts, borders=fine)
-                    found[name] = account(readings, steps, fine, now, view.at(series, fine[0] - 1))
+                    found[name] = account(readings, steps, fine, now, view.at(series, fine[0] - 1), gap=self._gap(unit))
                 # A total that is our own sum knows nothing of what happened to its parts.
                 if all(part in found for part in parts) and (total not in found or total not in counted):
                     found[total] = together([found[part] for part in parts])
             return found
 
         return self._told(unit, kind, borders, fine, self._record.ask(ask), prices, now)
+
+    def _gap(self, unit: MeterUnit) -> int:
+        """Readings that are further apart than this, ms, are not what is usual for this meter."""
+        usual = max(unit.config.record_every, self._config.query_delay if unit.config.asked else 0.0)
+        return max(GAP, round(1500 * usual))
 
     def _told(
         self, unit: MeterUnit, by: By, borders: Sequence[int], fine: Sequence[int], found: Mapping[str, Account],

@@ -148,6 +148,8 @@ class MeterdConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     def _tariff_problems(self) -> Iterator[tuple[str, str]]:
         seen: dict[tuple[str | None, date], int] = {}
         for index, tariff in enumerate(self.tariffs):
+            if isinstance(tariff.import_price, dict) and tariff.import_price.keys() != {"T1", "T2"}:
+                yield f"tariffs[{index}].import", "needs the prices of both T1 and T2, or one price for all"
             for name in tariff.meters or []:
                 if self.meters and name not in self.meters:
                     yield f"tariffs[{index}].meters", f"there is no meter {name!r}"
@@ -186,6 +188,15 @@ def _meter_problems(name: str, meter: MeterConfig) -> Iterator[tuple[str, str]]:
         yield "impulses_per_kwh", "required for s0; it stands on the meter's plate (imp/kWh)"
     if meter.driver == "modbus":
         yield from _map_problems(meter)
+        if not meter.port.startswith("tcp://") and not 1 <= meter.address_on_bus <= 247:
+            yield "unit", f"must be 1 to 247 on a serial line, not {meter.address_on_bus}"
+    if meter.driver == "d0":
+        from rockit.meter.protocols.d0 import request
+
+        try:
+            request(meter.address)
+        except ValueError as error:
+            yield "address", str(error)
     yield from _port_kind(meter)
 
 

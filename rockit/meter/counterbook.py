@@ -7,12 +7,12 @@ Whoever uses it holds the meter's lock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
 from rockit.common.conditions import Condition, Priority
 from rockit.common.errors import Code, CommandError
-from rockit.meter.counting import step
+from rockit.meter.counting import SLACK, step
 from rockit.meter.energy import Jump
 from rockit.meter.kept import KeptMeter
 from rockit.meter.model import Register
@@ -33,7 +33,10 @@ class CounterBook:
         self._kept = kept
         self._rollover = rollover
         self._event = event
-        self._falling: dict[str, list[Decimal]] = {}
+        self._doubted: dict[str, list[Decimal]] = {}
+        self._times: dict[str, int] = {}
+        self.soon = False
+        """Something has happened that must be on the disk soon."""
         self.counters: Counter[str] = Counter()
         self.conditions: dict[str, Condition] = {}
 
@@ -49,29 +52,56 @@ class CounterBook:
         last = kept.last.get(name)
         if last is not None and not new and value < last < value + digit:
             value = last  # the same, in fewer digits: its PIN is asked for again
-        result = step(last, value, time, None if end is None else end + offset, offset, replaced=new)
-        if result.change == "fell":
-            said = self._falling.setdefault(name, [])
-            if said and value < said[-1]:
-                said.clear()
-            said.append(value)
-            if len(said) < CONFIRMED:
-                self.counters["counter_dips"] += 1
+        fall, before = kept.falls.get(name), self._times.get(name)
+        fell_from = fall.before if fall is not None and time - fall.time < LATELY else None
+        result = step(
+            last, value, time, None if end is None else end + offset, offset, replaced=new,
+            elapsed=None if before is None else (time - before) / 1000, fell_from=fell_from,
+        )  # fmt: skip
+        if result.change in ("fell", "leapt"):
+            if not self._confirmed(name, value):
+                self.counters["counter_dips" if result.change == "fell" else "counter_leaps"] += 1
                 return None
-            self._event(name, "fell", f"from {last} to {value}")
-            text = f"{name} of meter {self._meter} fell from {last} to {value}; was it replaced?"
-            self.conditions[f"{self._meter}_fell"] = Condition(text, Priority.MEDIUM, latched=True)
-        self._falling.pop(name, None)
+            assert last is not None
+            self._wonder(name, result.change, Jump(time, "leapt", last, value))
+        self._doubted.pop(name, None)
+        if result.change == "returned":
+            # It never was what it fell to: it goes on from where it fell.
+            fell = kept.falls.pop(name)
+            self._jump(name, Jump(fell.time, "returned", fell.before, fell.after))
         if result.jump is not None:
             self._jump(name, result.jump)
         kept.last[name] = value
+        self._times[name] = time
         return value
 
-    def replaced(self, server_id: str) -> None:
-        """Another meter has been seen, and its first readings were taken."""
-        before, self._kept.server_id = self._kept.server_id, server_id
-        self._kept.offsets.clear()
-        self._falling.clear()
+    def _confirmed(self, name: str, value: Decimal) -> bool:
+        """Whether what cannot be was said so often in a row that it is so."""
+        said = self._doubted.setdefault(name, [])
+        if said and not said[-1] <= value <= said[-1] + SLACK:
+            said.clear()
+        said.append(value)
+        return len(said) >= CONFIRMED
+
+    def _wonder(self, name: str, change: str, jump: Jump) -> None:
+        """A counter has fallen, or leapt, and nobody has said why."""
+        if change == "leapt":
+            self._jump(name, jump)
+        else:
+            self._kept.falls[name] = Jump(jump.time, "replaced", jump.before, jump.after)
+            self.soon = True
+            self._event(name, "fell", f"from {jump.before} to {jump.after}")
+        text = f"{name} of meter {self._meter} {change} from {jump.before} to {jump.after}; was it replaced?"
+        self.conditions[f"{self._meter}_fell"] = Condition(text, Priority.MEDIUM, latched=True)
+
+    def replaced(self, server_id: str, read: Collection[str]) -> None:
+        """Another meter has been seen, and its first readings, of these counters, were taken."""
+        kept = self._kept
+        before, kept.server_id, kept.seen_new = kept.server_id, server_id, True
+        kept.offsets.clear()
+        kept.falls.clear()
+        kept.last = {name: value for name, value in kept.last.items() if name in read}
+        self._doubted.clear()
         text = f"meter {self._meter} was {before} and is {server_id} now; its counters go on from there"
         self.conditions[f"{self._meter}_replaced"] = Condition(text, Priority.MEDIUM, latched=True)
         self._event("", "replaced", f"from {before} to {server_id}")
@@ -82,6 +112,7 @@ class CounterBook:
         self._kept.offsets[name] = self._kept.offsets.get(name, Decimal(0)) + value - last
         self._jump(name, Jump(time, "aligned", last, value))
         self._kept.last[name] = value
+        self._kept.falls.pop(name, None)
         return last
 
     def tell_replaced(
@@ -91,7 +122,7 @@ class CounterBook:
 
         `counts_on`: whoever counts goes on, and is aligned with the new meter's display (pulses). Raises CommandError.
         """
-        known = self._replaced_lately(time)
+        known = self._seen(time)
         if not known and self._kept.server_id:
             text = f"this meter is still {self._kept.server_id}: a new one is noticed by its id"
             raise CommandError(Code.FAILED, f"{text}, and then you can say where the counters stood")
@@ -100,18 +131,30 @@ class CounterBook:
             if least is not None and value < least:
                 text = f"{name} was read as {least} Wh, and cannot have ended at {value} Wh"
                 raise CommandError(Code.OUT_OF_RANGE, text)
+        for name, value in begins.items():
+            most = known[name].after if name in known else None
+            if most is not None and value > most:
+                text = f"{name} was read as {most} Wh then, and cannot have begun at {value} Wh"
+                raise CommandError(Code.OUT_OF_RANGE, text)
         for name, jump in known.items():
             told = Jump(jump.time, "replaced", ends.get(name, jump.before), begins.get(name, jump.after))
-            self._kept.jumps[name][-1] = told
-            self._event(name, "replaced", f"from {_told(told.before)} to {_told(told.after)}")
+            others = self._kept.jumps.setdefault(name, [])
+            if jump in others:
+                others.remove(jump)
+            self._kept.falls.pop(name, None)
+            self._jump(name, told)
+        self._kept.seen_new = False
         if not known:
             self._begin_anew(ends, begins, time, counts_on=counts_on)
         return bool(known)
 
-    def _replaced_lately(self, now: int) -> dict[str, Jump]:
-        """Counter -> how it went on when another meter was seen, where that was not long ago."""
-        newest = {name: jumps[-1] for name, jumps in self._kept.jumps.items() if jumps}
-        return {name: jump for name, jump in newest.items() if jump.cause == "replaced" and now - jump.time < LATELY}
+    def _seen(self, now: int) -> dict[str, Jump]:
+        """Counter -> how it went on when it fell, or another meter was seen; where nobody has said yet why."""
+        found = {name: fall for name, fall in self._kept.falls.items() if now - fall.time < LATELY}
+        if self._kept.seen_new:
+            newest = {name: jumps[-1] for name, jumps in self._kept.jumps.items() if jumps}
+            found |= {name: one for name, one in newest.items() if one.cause == "replaced" and now - one.time < LATELY}
+        return found
 
     def _begin_anew(
         self, ends: Mapping[str, Decimal], begins: Mapping[str, Decimal], time: int, *, counts_on: bool
@@ -128,10 +171,11 @@ class CounterBook:
         kept.last.clear()
         kept.offsets = offsets
         kept.server_id = ""
-        self._falling.clear()
+        self._doubted.clear()
 
     def _jump(self, name: str, jump: Jump) -> None:
         self._kept.jumps.setdefault(name, []).append(jump)
+        self.soon = True
         self._event(name, jump.cause, f"from {_told(jump.before)} to {_told(jump.after)}")
 
 

@@ -29,8 +29,8 @@ from rockit.meter.unit import MeterUnit
 
 SAVE_EVERY = 10.0
 """What may be a little old is saved so often, s: counters go on from the meter's own reading anyway."""
-LATE = 5.0
-"""A loop that has not been alive for so long hangs, s."""
+LATE = 60.0
+"""A loop that has not been alive for so long hangs, s: longer than the name of a host may be looked for."""
 ALWAYS_COUNTED = (
     "polls", "polls_failed", "requests", "answers", "timeouts", "checksum", "truncated", "malformed", "garbage",
     "lost_bytes", "implausible", "port_lost", "connections_lost", "commands", "internal_errors",
@@ -111,8 +111,10 @@ class MeterDaemon:
         self._recording = threading.Lock()
         file = StateFile(context.state / "meters.json", Kept)
         self._kept = file.load() or Kept()
+        self._lost_state: dict[str, Condition] = {}
         if file.problem:
             log.error(file.problem)
+            self._lost_state["state_lost"] = Condition(f"{LOST}: {file.problem}", Priority.HIGH, latched=True)
         self._keeper = Keeper(file, lambda problem: log.error(f"the meters' state cannot be saved: {problem}"))
         self._saving = threading.Lock()
         self._saved_at = 0.0
@@ -122,7 +124,7 @@ class MeterDaemon:
         self._pollers = [self._poller(loop, context) for loop in self._loops]
         self.service = MeterService(
             config, context.config_name, self._units, Accounts(config, record), alarms, self.counters, log, record,
-            self._measured, self._keeper.saved,
+            self._measured, self._keeper.saved, lambda name: self._lost_state.pop(name, None),
         )  # fmt: skip
 
     def _unit(self, name: str, config: MeterdConfig, record: Record) -> MeterUnit:
@@ -156,9 +158,10 @@ class MeterDaemon:
             if not soon and now - self._saved_at < SAVE_EVERY:
                 return
             self._saved_at = now
-        self._save()
+            self._save()
 
     def _save(self) -> None:
+        """The caller holds `_saving`: no older copy may follow a newer one."""
         copy = Kept()
         for name, unit in self._units.items():
             with unit.lock:
@@ -178,7 +181,7 @@ class MeterDaemon:
         self._alarms.update("meters", conditions)
         self._alarms.update("history", self._record.conditions())
         trouble = {"state_not_saved": NOT_SAVED} if self._keeper.troubled else {}
-        self._alarms.update("state", trouble)
+        self._alarms.update("state", self._lost_state | trouble)
 
     def _alarm(self, change: Transition) -> None:
         self._record.event("alarm", change.name, str(change.state), change.text, change.by)
@@ -187,7 +190,7 @@ class MeterDaemon:
         """All counters of this daemon, since its start: of all its ports together."""
         found = dict.fromkeys(ALWAYS_COUNTED, 0)
         sources = [*(loop.counters() for loop in self._loops), *(poller.counters for poller in self._pollers)]
-        for source in (*sources, *(unit.counters for unit in self._units.values() if unit.config.driver != "modbus")):
+        for source in (*sources, *(unit.counters for unit in self._units.values())):
             for name, count in dict(source).items():
                 found[name] = found.get(name, 0) + count
         return {**found, **self._record.counters, **self._daemon_counters()}
@@ -200,19 +203,22 @@ class MeterDaemon:
 
     def unsaved(self) -> str:
         """Whether the disk has taken where the meters stand."""
-        self._save()
+        with self._saving:
+            self._save()
         return "" if self._keeper.saved(1.0) else "where the meters stand is not saved, and would be forgotten"
 
     def end(self, deadline: float, *, leave: bool) -> bool:
         """Stop listening."""
         ended = [poller.end(deadline, leave=leave) for poller in self._pollers]
-        self._save()
+        with self._saving:
+            self._save()
         for keeper in (self._keeper, self._alarms):
             keeper.saved(max(0.1, deadline - time.monotonic()))
         self._record.end(max(deadline, time.monotonic() + 0.3))
         return all(ended)
 
 
+LOST = "where counters were aligned, replaced or rolled over is not known any more, nor how many pulses were counted"
 NOT_SAVED = Condition("where the meters stand cannot be saved, see the log", Priority.MEDIUM)
 
 

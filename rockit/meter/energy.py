@@ -24,7 +24,7 @@ from rockit.history.counters import Run
 
 GAP = 15 * 60_000
 """Two readings that are further apart than this, ms, have a gap between them: roll-ups tell no shorter ones."""
-Cause = Literal["replaced", "aligned", "rolled over"]
+Cause = Literal["replaced", "aligned", "rolled over", "returned", "leapt"]
 
 
 class Jump(msgspec.Struct, frozen=True):
@@ -78,11 +78,13 @@ def exact(number: float) -> Decimal:
 
 
 def account(
-    runs: Iterable[Run], jumps: Sequence[Jump], edges: Sequence[int], until: int, before: tuple[int, float] | None
-) -> Account:
+    runs: Iterable[Run], jumps: Sequence[Jump], edges: Sequence[int], until: int, before: tuple[int, float] | None, *,
+    gap: int = GAP,
+) -> Account:  # fmt: skip
     """What flowed in each period between `edges` (ms), from readings up to `until`.
 
     `before` is the last reading before the first edge, and its time. The reading nearest before an edge stands for it.
+    Readings that are no more than `gap` ms apart have none between them.
     """
     result = Account([Period(*pair) for pair in pairwise(edges)])
     at, value = (None, Decimal(0)) if before is None else (before[0], exact(before[1]))
@@ -95,12 +97,12 @@ def account(
         if at is not None:
             grown, falls = _between(value, first, passed)
             result.falls += falls
-            _book(result, edges, at, run.begin, grown)
-        elif run.begin - edges[0] > GAP:
+            _book(result, edges, at, run.begin, grown, gap)
+        elif run.begin - edges[0] > gap:
             _unknown(result, edges, edges[0], run.begin)
         _add(result, edges, run.begin, last - first)
         at, value = run.end, last
-    if at is None or until - at > GAP:
+    if at is None or until - at > gap:
         _unknown(result, edges, edges[0] if at is None else at, until)
     for period in result.periods:
         if period.end > until:
@@ -122,9 +124,9 @@ def _between(value: Decimal, first: Decimal, jumps: Sequence[Jump]) -> tuple[Dec
     return grown + max(step, Decimal(0)), falls + (step < 0)
 
 
-def _book(result: Account, edges: Sequence[int], at: int, begin: int, grown: Decimal) -> None:
+def _book(result: Account, edges: Sequence[int], at: int, begin: int, grown: Decimal, gap: int) -> None:
     """What flowed between the readings at two moments."""
-    if begin - at <= GAP:
+    if begin - at <= gap:
         _add(result, edges, begin, grown)
         return
     old, new = _index(edges, max(at - 1, 0)), _index(edges, begin)

@@ -29,8 +29,14 @@ class KeptMeter(msgspec.Struct):
     offsets: dict[str, Decimal] = {}
     """What is added to what the meter says."""
     jumps: dict[str, list[Jump]] = {}
+    falls: dict[str, Jump] = {}
+    """How a counter fell last, where nobody knows why: before and after."""
+    seen_new: bool = False
+    """Another meter was seen in its place, and nobody has said yet where the counters stood."""
     pulses: int = 0
     """Counted since the meter was first configured (S0)."""
+    impulses_per_kwh: float = 0.0
+    """By which they were counted; 0 before the first."""
 
 
 class Kept(msgspec.Struct):

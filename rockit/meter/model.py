@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 Number = int | Decimal
@@ -44,3 +44,21 @@ class Reading:
     """It shows whole kWh and no power, as such meters do until somebody enters their PIN."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """What else it says of itself (manufacturer, firmware)."""
+
+
+def together(readings: Sequence[Reading]) -> list[Reading]:
+    """The lists of one telegram as one reading for each meter that they are of: what one of them tells counts."""
+    found: dict[str, Reading] = {}
+    for one in readings:
+        before = found.get(one.server_id)
+        if before is not None:
+            one = replace(  # noqa: PLW2901
+                one,
+                registers={**before.registers, **one.registers},
+                notes={**before.notes, **one.notes},
+                whole=before.whole and one.whole,
+                pin_locked=before.pin_locked and one.pin_locked,
+                seconds=before.seconds if one.seconds is None else one.seconds,
+            )
+        found[one.server_id] = one
+    return list(found.values())

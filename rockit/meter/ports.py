@@ -56,7 +56,7 @@ def _loop(port: str, meters: Mapping[str, MeterUnit], config: MeterdConfig, cont
     if driver == "modbus":
         source, counters = _bus(port, meters, config.query_delay, context)
     elif driver == "s0":
-        source, counters = _pulses(unit, config.query_delay), {}
+        source, counters = _pulses(unit, config.query_delay, context), {}
     elif driver == "d0" and unit.config.request:
         source, counters = _readout(unit, context)
         return PortLoop(
@@ -122,7 +122,7 @@ def _readout(unit: MeterUnit, context: Context) -> tuple[Task, Mapping[str, int]
     return Asking(unit, port, _d0_decoder(config), context.stop, readout), port.counters
 
 
-def _pulses(unit: MeterUnit, every: float) -> Task:
+def _pulses(unit: MeterUnit, every: float, context: Context) -> Task:
     from rockit.common.transport.edges import edge_source
     from rockit.meter import pulses
 
@@ -132,7 +132,7 @@ def _pulses(unit: MeterUnit, every: float) -> Task:
     settings = pulses.Settings(
         Decimal(repr(config.impulses_per_kwh)), **{key: value for key, value in given.items() if value is not None}
     )
-    return Counting(unit, edge_source(config.port), settings, every)
+    return Counting(unit, edge_source(config.port), settings, every, context.stop)
 
 
 def _bus(port: str, meters: Mapping[str, MeterUnit], period: float, context: Context) -> tuple[Task, Mapping[str, int]]:

@@ -21,9 +21,12 @@ class Prices:
     def __init__(self, tariffs: Sequence[Tariff], meter: str, zone: tzinfo) -> None:
         self._zone = zone
         chosen: dict[int, Tariff] = {}
-        for tariff in sorted(tariffs, key=lambda one: one.meters is not None):  # what names the meter counts more
-            if tariff.meters is None or meter in tariff.meters:
-                chosen[begin_of_day(tariff.since, zone)] = tariff
+        own = [one for one in tariffs if one.meters is not None and meter in one.meters]
+        first = min((one.since for one in own), default=None)
+        # From the first price of its own on, those of all others are none of the meter's.
+        general = [one for one in tariffs if one.meters is None and (first is None or one.since < first)]
+        for tariff in (*general, *own):
+            chosen[begin_of_day(tariff.since, zone)] = tariff
         self.begins = sorted(chosen)
         """When prices change, ms."""
         self._tariffs = [chosen[begin] for begin in self.begins]

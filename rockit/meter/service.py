@@ -35,13 +35,14 @@ class MeterService(DeviceService):
     def __init__(
         self, config: MeterdConfig, config_name: str, units: Mapping[str, MeterUnit], accounts: Accounts,
         alarms: Alarms, counters: Callable[[], dict[str, int]], log: Log, record: Record,
-        measured: Mapping[str, Measurement], saved: Callable[[float], bool],
+        measured: Mapping[str, Measurement], saved: Callable[[float], bool], seen: Callable[[str], object],
     ) -> None:  # fmt: skip
         super().__init__(alarms, log, config.allowed(), config_name, measured, counters, record)
         self._config = config
         self._units = units
         self._accounts = accounts
         self._saved = saved
+        self._seen = seen
 
     @read
     def report_status(self) -> dict[str, Any]:
@@ -167,6 +168,7 @@ class MeterService(DeviceService):
 
     def acknowledged(self, name: str) -> None:
         """See the base."""
+        self._seen(name)
         for unit in self._units.values():
             unit.acknowledged(name)
 

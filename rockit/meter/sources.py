@@ -22,7 +22,8 @@ from rockit.common.transport.listener import Listener
 from rockit.common.transport.port import Port
 from rockit.meter import pulses
 from rockit.meter.drivers import d0
-from rockit.meter.model import Reading, Register
+from rockit.meter.model import Reading, Register, together
+from rockit.meter.protocols.d0 import Telegram
 from rockit.meter.turns import Turns
 from rockit.meter.unit import MeterUnit
 
@@ -74,7 +75,7 @@ class Listening(Source):
         while True:
             telegrams = self._listener.listen()
             self._judge()
-            heard = [(reading, at) for telegram, at in telegrams for reading in self._readings(telegram)]
+            heard = [(reading, at) for telegram, at in telegrams for reading in together(self._readings(telegram))]
             for reading, at in heard:
                 self._unit.take(reading, at)
             now = time.monotonic()
@@ -155,7 +156,7 @@ class Asking(Source):
         list(self._sorted(decoder.flush()))
         if telegram is None:
             raise NoAnswer("the meter sent no whole data block; is the head straight, and is it a D0 meter?")
-        for reading in d0.readings(telegram):
+        for reading in together(d0.readings(telegram)):
             self._unit.take(reading, self._ended)
 
     def _expect(self, wanted: d0.Expect, decoder: Any) -> Generator[None, None, Any]:
@@ -183,7 +184,7 @@ class Asking(Source):
                 counters["lost_bytes"] += len(frame.data)
                 self._unit.telegrams.damaged(frame.kind in SPOILT)
             else:
-                counters["answers"] += 1
+                counters["answers"] += isinstance(frame, Telegram)
                 yield frame
 
     def _pause(self, seconds: float) -> Iterator[None]:
@@ -205,8 +206,11 @@ class Asking(Source):
 class Counting(Source):
     """The loop's side of an S0 meter: counts pulses, and tells how they stand when some came, or now and then."""
 
-    def __init__(self, unit: MeterUnit, source: EdgeSource, settings: pulses.Settings, every: float) -> None:
+    def __init__(
+        self, unit: MeterUnit, source: EdgeSource, settings: pulses.Settings, every: float, stop: threading.Event
+    ) -> None:
         self._unit = unit
+        self._stop = stop
         self._source = source
         self._settings = settings
         self._every = every
@@ -214,6 +218,7 @@ class Counting(Source):
         self._told_at = 0.0
         self._told = -1
         self._name = f"{unit.config.direction}_energy"
+        unit.counted_by(self._name, pulses.energy_decimal(self._state, settings), float(settings.impulses_per_kwh))
 
     def connect(self) -> str:
         """Begin to listen."""
@@ -228,6 +233,8 @@ class Counting(Source):
     def steps(self) -> Iterator[None]:
         """Until there is something to tell."""
         while True:
+            if self._stop.is_set():
+                raise Stopped("the daemon is stopping")
             edges = self._source.wait(TICK)
             now = time.monotonic_ns()
             before = self._state
@@ -305,6 +312,10 @@ class Sharing(Source):
         self._known: set[str] = set()
         self._faults: dict[str, float] = {}
         self._turns = Turns(self._meters, period, time.monotonic())
+        self._shares = {name: Counter[str]() for name in self._meters}
+        """What the bus has counted in each one's turns."""
+        for name, (unit, _) in self._meters.items():
+            unit.counted = lambda name=name: self._shares[name]  # type: ignore[misc]
 
     def connect(self) -> str:
         """Open the port. Who is on the bus is found out in its turn."""
@@ -335,23 +346,35 @@ class Sharing(Source):
                 if reading is not None:
                     unit.take(reading, asked)
                 yield
-        except (PortLost, Stopped):
+        except Stopped:
+            raise
+        except PortLost:
+            # A gateway may hang up for a unit that is silent: it must not be the first again, and again.
+            self._failed(name)
             raise
         except (NoAnswer, ProtocolError) as error:
-            self._turns.failed(name, time.monotonic())
-            self._known.discard(name)
+            self._failed(name)
             self._fault(name, unit, str(error))
+        except Exception as error:  # noqa: BLE001 - what one unit makes of us must not stop the others
+            self._failed(name)
+            unit.counters["internal_errors"] += 1
+            self._fault(name, unit, f"error in the daemon: {error!r}")
         else:
             self._turns.answered(name, time.monotonic())
             self._well(name)
         finally:
-            unit.counters.update(Counter(self._bus.counters) - before)
+            share = Counter(self._bus.counters) - before
+            self._shares[name].update(share)
+            unit.telegrams.damaged(sum(share[str(kind)] for kind in SPOILT))
             unit.counters.update(meter.counters)
             meter.counters.clear()
 
+    def _failed(self, name: str) -> None:
+        self._turns.failed(name, time.monotonic())
+        self._known.discard(name)
+
     def _fault(self, name: str, unit: MeterUnit, why: str) -> None:
         unit.lost(why)
-        unit.telegrams.damaged(1)
         if name not in self._faults:
             self._faults[name] = time.monotonic()
             self._log.error(f"meter {name} does not answer: {why}; it is asked less and less often, for ever")

@@ -28,7 +28,7 @@ from rockit.meter.power import power
 from rockit.meter.protocols.obis import PUBLIC_KEY
 from rockit.meter.telegrams import Telegrams
 
-MOMENT = 5000
+MOMENT = 60_000
 """No reading is older than this when it is taken, ms; a clock that was put back by more is another matter."""
 KILO = Decimal(1000)
 """What the last digit of a meter counts that waits for its PIN, Wh."""
@@ -95,12 +95,14 @@ class MeterUnit:
         self._filtered = config.filtered | {NAMES[code] for code in config.filtered if code in NAMES}
         rollover = None if config.rollover is None else Decimal(repr(config.rollover))
         self._book = CounterBook(name, kept, rollover, self._event)
-        self._told_at = 0
+        self._told_at = self._taken_at = 0
         self.counters = self._book.counters
         self._another = "", 0
         self._recorded: float | None = None
         self._pulses = kept.pulses
+        self._identity: dict[str, str] = {}
         self._warnings: tuple[str, ...] = ()
+        self._seen: Counter[str] = Counter()
 
     @property
     def frames(self) -> int:
@@ -132,6 +134,7 @@ class MeterUnit:
             # Read a moment before somebody said how the counter stands, and taken after it: it is of after.
             if 0 < self._told_at - utc_ms < MOMENT:
                 utc_ms = self._told_at
+            self._taken_at = utc_ms
             replaced = self._is_another(reading.server_id)
             if replaced is None:
                 self.counters["foreign"] += 1
@@ -140,8 +143,8 @@ class MeterUnit:
             numbers, shown, bad = self._numbers(registers, utc_ms, digit, replaced=replaced)
             self._derive(reading, numbers)
             if replaced:
-                self._book.replaced(reading.server_id)
-            notes = reading.notes if replaced else {**self.snapshot.notes, **reading.notes}
+                self._book.replaced(reading.server_id, numbers)
+            notes = {**self._identity, **reading.notes}
             self.snapshot = Snapshot(
                 shown, numbers, at, datetime.fromtimestamp(utc_ms / 1000, UTC),
                 reading.server_id or self.kept.server_id, reading.pin_locked, notes, "",
@@ -152,12 +155,24 @@ class MeterUnit:
             if bad:
                 self._recording.add(bad, utc_ms, Quality.BAD)
         # A meter tells again where it stands; of pulses nobody else knows how many there were.
-        self._changed(replaced or self.kept.pulses != self._pulses)
+        soon, self._book.soon = self._book.soon, False
+        self._changed(soon or self.kept.pulses != self._pulses)
         self._pulses = self.kept.pulses
+
+    def counted_by(self, name: str, raw: Decimal, impulses_per_kwh: float) -> None:
+        """So many pulses are a kWh, and by that the count is `raw` Wh: where it was another number before, the counter
+        goes on from where it stood, and only what comes is counted by the new one.
+        """
+        with self.lock:
+            before, self.kept.impulses_per_kwh = self.kept.impulses_per_kwh, impulses_per_kwh
+            if before not in (0, impulses_per_kwh) and (last := self.kept.last.get(name)) is not None:
+                self.kept.offsets[name] = last - raw
+                self._event(name, "weighed anew", f"from {before:g} to {impulses_per_kwh:g} impulses a kWh")
 
     def identified(self, identity: Mapping[str, str], warnings: tuple[str, ...] = ()) -> None:
         """What it says of itself when it is first asked, and what a person should be told of how it is set."""
-        self.snapshot = replace(self.snapshot, notes=dict(identity))
+        self._identity = dict(identity)
+        self.snapshot = replace(self.snapshot, notes=self._identity)
         self._warnings = warnings
 
     def lost(self, reason: str) -> None:
@@ -200,14 +215,13 @@ class MeterUnit:
 
     def set_reading(self, register: str, value: Decimal) -> str:
         """From now on the counter is shown as `value`, Wh, and as what it grows from there. Raises CommandError."""
-        name = self._counter(register)
-        now = self._wall()
         with self.lock:
+            now = self._now()
+            name = self._counter(register)
             last = self.kept.last.get(name)
             if last is None:
                 raise self._not_read(name)
             last = self._book.align(name, value, now)
-            self._told_at = now
             numbers = {**self.snapshot.numbers, name: value} if name in self.snapshot.numbers else self.snapshot.numbers
             self.snapshot = replace(self.snapshot, numbers=numbers, registers=self._shown_as(name, value))
         self._recording.add({name: value}, now)
@@ -219,20 +233,24 @@ class MeterUnit:
 
         Of a counter that is not named, what it was read last and will be read next counts.
         """
-        ends = {self._counter(register): value for register, value in final.items()}
-        begins = {self._counter(register): value for register, value in first.items()}
         with self.lock:
+            ends = {self._counter(register): value for register, value in final.items()}
+            begins = {self._counter(register): value for register, value in first.items()}
             for name in (*ends, *begins):
                 if name not in self.kept.last:
                     raise self._not_read(name)
-            self._told_at = self._wall()
-            seen = self._book.tell_replaced(ends, begins, self._told_at, counts_on=self.config.driver == "s0")
+            seen = self._book.tell_replaced(ends, begins, self._now(), counts_on=self.config.driver == "s0")
         self._changed(True)
         if seen:
             return f"meter {self.name} was seen to be replaced; its counters go on as you say"
         return f"meter {self.name} was replaced: its counters begin anew with the next reading"
 
     # Inside; the caller holds the lock
+
+    def _now(self) -> int:
+        """The moment in which somebody says how a counter stands: behind the last reading, before the next."""
+        self._told_at = max(self._wall(), self._taken_at + 1)
+        return self._told_at
 
     def _numbers(
         self, registers: Mapping[str, Register], utc_ms: int, digit: Decimal, *, replaced: bool
@@ -287,6 +305,13 @@ class MeterUnit:
         before = self.kept.registers.get(name)
         if before is not None and (before.unit, before.counter) == (one.unit, one.counter):
             return True
+        if before is None and not self.config.checked:
+            # Without a checksum, what never was before may be a name that was spoilt on the way.
+            self._seen[name] += 1
+            if self._seen[name] < CONFIRMED:
+                if len(self._seen) > MOST_REGISTERS:
+                    self._seen.clear()
+                return False
         if before is None and len(self.kept.registers) >= MOST_REGISTERS:
             self.counters["too_many_registers"] += 1
             return False

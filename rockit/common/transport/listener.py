@@ -92,7 +92,7 @@ class Listener(Generic[T]):
                 self.counters[str(frame.kind)] += 1
                 self.counters["lost_bytes"] += len(frame.data)
                 continue
-            if getattr(frame, "whole", True):  # what was saved of a damaged one is counted as damage already
+            if getattr(frame, "whole", True):  # what was saved of a damaged one is counted as damage
                 self.counters["answers"] += 1
             self._good = frame.end
             behind = (self._fed - frame.end) * BITS / self.settings.baud

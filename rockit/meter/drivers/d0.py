@@ -34,6 +34,9 @@ def readings(telegram: d0.Telegram) -> list[Reading]:
     registers, notes = datalines.registers(telegram.lines)
     if not registers:
         return []
+    if not any(code.startswith("1-0:") for code in registers):
+        # Some meters number their only channel 1.
+        registers = {f"1-0:{code[4:]}" if code.startswith("1-1:") else code: one for code, one in registers.items()}
     if telegram.ident is not None:
         notes |= {"manufacturer": telegram.ident.maker, "identification": telegram.ident.text}
     said = [

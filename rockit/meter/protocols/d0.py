@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
+from typing import ClassVar
 
 from rockit.common.framing import Damage, Damaged
 from rockit.meter.protocols.datalines import DataLine, parse_all
@@ -47,6 +48,8 @@ class Ident:
     """Three letters (FLAG association); the third in lower case: the meter reacts within 20 ms."""
     baud_character: str
     text: str
+    whole: ClassVar[bool] = False
+    """A part of a readout, not one."""
 
 
 @dataclass(frozen=True, slots=True)
