@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import fuzz_thermotek as shared
+from pymodbus.framer import FramerRTU
 
 from rockit.meter.protocols import crc
 from rockit.meter.protocols import sml_encode as enc
@@ -58,12 +59,20 @@ def _p1() -> list[bytes]:
     return [text + b"%04X\r\n" % crc.arc(text), text + b"\r\n", b"/", b"!0000\r\n"]
 
 
-SEEDS = {"sml": _sml(), "d0": _d0(), "p1": _p1()}
+def _modbus() -> list[bytes]:
+    rtu = bytes.fromhex("010304435c0000")
+    frames = [rtu + FramerRTU.compute_CRC(rtu).to_bytes(2), bytes.fromhex("018302c0f1"), bytes.fromhex("0104020001")]
+    lrc = -sum(rtu) & 0xFF
+    frames.append(b":" + (rtu + bytes([lrc])).hex().upper().encode() + b"\r\n")
+    return [*frames, bytes.fromhex("0001000000070104044366b334"), bytes.fromhex("000200000003018402")]
+
+
+SEEDS = {"sml": _sml(), "d0": _d0(), "p1": _p1(), "modbus": _modbus()}
 
 
 def decoders() -> dict[str, shared.Factory]:
     """Every decoder of a meter's protocol that is there."""
-    return shared.decoders(PACKAGE, MODULES)
+    return shared.decoders(PACKAGE, MODULES) | shared.decoders("rockit.common.transport", ("modbus",))
 
 
 def run(runs: int, seed: int) -> dict[str, int]:
