@@ -31,7 +31,7 @@ def test_every_meter_protocol_is_fuzzed(fuzz):
 def test_a_few_hundred_runs_find_nothing_and_do_reach_whole_frames(fuzz):
     believed = fuzz.run(300, seed=20260101)
     assert believed
-    assert all(frames > 20 for frames in believed.values()), believed
+    assert all(frames > 5 for frames in believed.values()), believed
 
 
 def test_it_runs_as_a_script():

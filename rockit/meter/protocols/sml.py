@@ -9,14 +9,11 @@ are marked, as a checksum of 16 bits alone is wrong once in 65,536 accidents. Se
 from __future__ import annotations
 
 from binascii import crc_hqx
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from rockit.common.framing import Damage, Damaged
 from rockit.meter.protocols import crc, sml_messages
-from rockit.meter.protocols.sml_layout import RESIDUE, Layouts
+from rockit.meter.protocols.sml_layout import MIRROR, RESIDUE, Layouts
 from rockit.meter.protocols.sml_messages import message
 from rockit.meter.protocols.sml_transport import ESCAPE, START, Framer
 from rockit.meter.protocols.sml_types import (
@@ -48,7 +45,6 @@ __all__ = [
     "Value", "message",
 ]  # fmt: skip
 
-MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ENDING = 8
 
 
@@ -93,24 +89,24 @@ class Decoder:
             counters.crc_errors += 1
         if kind is not Damage.GARBAGE:
             # Where the transport's checksum is right, a second kind of checksum for the messages invites no accidents.
-            intact = kind is Damage.CHECKSUM and crc_hqx(data.translate(MIRROR), 0xFFFF) == RESIDUE
+            intact = kind is Damage.CHECKSUM and _intact(data)
             saved = sml_messages.salvage(_plain(data), kermit=intact)
             if saved:
                 out.append(Telegram(offset, offset + len(data), False, *saved))
         return out
 
     def _read(self, telegram: bytes, offset: int) -> Telegram | None:
-        mirrored = telegram.translate(MIRROR)
-        content = self._layouts.read(telegram, mirrored)
-        if content is None:
-            intact = crc_hqx(mirrored, 0xFFFF) == RESIDUE
+        found = self._layouts.read(telegram, offset)
+        if found is None:
+            intact = _intact(telegram)
             if not intact and crc.kermit(telegram[:-2]) != int.from_bytes(telegram[-2:], "big"):
                 return None
             content = self._walk(telegram, learn=intact)
             if content is None:
                 return None
+            found = Telegram(offset, offset + len(telegram), True, *content)
         self.counters.frames += 1
-        return _telegram((offset, offset + len(telegram), True, *content))
+        return found
 
     def _walk(self, telegram: bytes, *, learn: bool) -> Content | None:
         fill = telegram[-3]
@@ -127,7 +123,9 @@ class Decoder:
         return content
 
 
-_telegram: Callable[[Any], Telegram] = partial(tuple.__new__, Telegram)
+def _intact(telegram: bytes) -> bool:
+    """Whether the transport's checksum is the right X-25."""
+    return crc_hqx(telegram.translate(MIRROR), 0xFFFF) == RESIDUE
 
 
 def _plain(escaped: bytes) -> bytes:

@@ -5,8 +5,11 @@ A layout is learnt from telegrams that were walked: which bytes are structure (t
 and values that never changed so far) and which are values that change. A telegram whose structure is the same to the
 byte needs no walk: one `struct` unpacks what changes, and the tuples are put together from that and from what was made
 before. It is compared by arithmetic on the telegram as one big integer. What differs otherwise is walked again and
-learnt: a value that changed for the first time makes the layout wider, a type-length byte makes another layout. Every
-checksum is still checked.
+learnt: a value that changed for the first time makes the layout wider, a type-length byte makes another layout.
+
+Every checksum is checked. That of each message is computed. The transport's, which runs over the messages as well, is
+not computed over the same bytes once more: for telegrams of one structure whose messages are all right it depends on
+the checksums of the messages alone. This is exact, see `_Sums`.
 
 How a layout is learnt: the walker itself walks, with values replaced by `_Slot`s. What it makes of them shows where
 each value goes, so that walk and layout cannot differ. Walks of what only differs in its values must therefore be the
@@ -19,13 +22,12 @@ import struct
 from binascii import crc_hqx
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, cast
 
-from rockit.meter.protocols.sml_messages import Walker
-from rockit.meter.protocols.sml_types import Content, List
+from rockit.meter.protocols.sml_messages import Sums, Walker
+from rockit.meter.protocols.sml_types import List, Telegram
 from rockit.meter.protocols.sml_walker import Impossible
 
 _LONGEST = 2048
@@ -34,20 +36,23 @@ _MOST = 64
 """Layouts that are kept; a meter needs a handful."""
 _BEGINNING = 8
 _ENDING = 8
+MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""For `bytes.translate`: the bits of every byte in reverse order, see `crc`."""
 RESIDUE = 0x1D0F
 """`crc_hqx` of mirrored bytes of which the last two are their right X-25 checksum."""
 
-_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_CODES = {1: "B", 2: "H", 3: "BH", 4: "I", 5: "BI", 6: "HI", 7: "BHI", 8: "Q"}
+"""How `struct` reads integers of so many octets: a higher part and lower ones, where it knows none of that size."""
+_BITS = {"H": 16, "I": 32}
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Stands for a value while a layout is learnt: where it is, how `struct` reads it, what makes a value of that."""
+    """Stands for a value while a layout is learnt: where it is, and how `struct` reads its parts, the highest first."""
 
     start: int
     size: int
-    code: str
-    convert: Callable[[Any], Any] | None
+    codes: Sequence[str]
 
 
 class _Learner(Walker):
@@ -66,8 +71,8 @@ class _Learner(Walker):
         self.mask[self.at : self.at + size] = bytes(size)
         self.at += size
 
-    def _slot(self, size: int, code: str, convert: Callable[[Any], Any] | None = None) -> Any:
-        slot = _Slot(self.at, size, code, convert)
+    def _slot(self, size: int, codes: Sequence[str]) -> Any:
+        slot = _Slot(self.at, size, codes)
         self.hide(size)
         return slot
 
@@ -76,7 +81,7 @@ class _Learner(Walker):
         return self.at in self._changing
 
     def _octets(self, size: int) -> bytes:
-        return cast(bytes, self._slot(size, f"{size}s")) if self._changes(size) else super()._octets(size)
+        return cast(bytes, self._slot(size, [f"{size}s"])) if self._changes(size) else super()._octets(size)
 
     def _number(self, size: int, signed: bool) -> int:
         if not 1 <= size <= 8:
@@ -88,10 +93,8 @@ class _Learner(Walker):
             self.at += 1
             size -= 1
             signed = False
-        code = _FORMATS.get(size)
-        if code is not None:
-            return cast(int, self._slot(size, code.lower() if signed else code))
-        return cast(int, self._slot(size, f"{size}s", _signed if signed else _unsigned))
+        codes = _CODES[size]
+        return cast(int, self._slot(size, codes[0].lower() + codes[1:] if signed else codes))
 
     def _boolean(self, size: int) -> bool:
         if size != 1:
@@ -105,14 +108,6 @@ class _Learner(Walker):
         return b""
 
 
-def _signed(octets: bytes) -> int:
-    return int.from_bytes(octets, "big", signed=True)
-
-
-def _unsigned(octets: bytes) -> int:
-    return int.from_bytes(octets, "big")
-
-
 class Layout:
     """Reads telegrams of one structure."""
 
@@ -121,16 +116,18 @@ class Layout:
         learner = _Learner(telegram, _BEGINNING, changing)
         stop = len(telegram) - _ENDING - telegram[-3]
         lists: list[List] = []
-        sums: list[tuple[int, int]] = []
-        others: list[slice] = []
+        others = ""
+        behind = 0
+        sums: list[Sums] = []
         while learner.at < stop:
             start = learner.at
             message, covered = learner.message()
-            sums.append((covered.start, covered.stop))
+            sums.append(covered)
             if isinstance(message.body, List):
                 lists.append(message.body)
             else:
-                others.append(slice(start, learner.at))
+                others += f"{start - behind}x{learner.at - start}s"
+                behind = learner.at
         if learner.at != stop or not sums:
             raise Impossible
         learner.at = len(telegram) - 2
@@ -139,19 +136,20 @@ class Layout:
         self.mask = int.from_bytes(learner.mask, "big")
         self.structure = number & self.mask
         """What a telegram (as a big-endian integer) that fits is under the mask."""
-        self._telegram = telegram
+        self.telegram = telegram
         self._changing = changing
-        self._fields = learner.fields
+        self.fields = learner.fields
+        """Where values are, and how many octets they have, whether they changed or not."""
         for start, size in learner.fields:
             learner.mask[start : start + size] = bytes(size)
         self._bones = int.from_bytes(learner.mask, "big")
         self._shape = number & self._bones
-        self._sums = _Sums(sums)
-        self._others = _getter(others) if others else _nothing
+        self._sums = _Sums(sums, telegram)
+        self._others = struct.Struct(others).unpack_from
         self._one = len(lists) == 1
         plan = _Plan(lists[0] if self._one else tuple(lists))
         self._unpack = struct.Struct(plan.format).unpack_from
-        self._converted = plan.converted
+        self._joined = plan.joined
         self._constants = plan.constants
         self._steps = plan.steps
 
@@ -159,75 +157,82 @@ class Layout:
         """The layout for this telegram as well, if it differs in values only."""
         if int.from_bytes(telegram, "big") & self._bones != self._shape:
             return None
-        before = self._telegram
-        new = {at for at, size in self._fields if telegram[at : at + size] != before[at : at + size]}
+        before = self.telegram
+        new = {at for at, size in self.fields if telegram[at : at + size] != before[at : at + size]}
         return Layout(telegram, self._changing | new)
 
-    def read(self, telegram: bytes, mirrored: bytes) -> Content | None:
-        """What a telegram that fits says; None where its checksum or a message's is not the right X-25.
-
-        `mirrored` is the telegram with the bits of every byte in reverse order, see `crc`.
-        """
-        if not self._sums.right(mirrored):
+    def read(self, telegram: bytes, offset: int) -> Telegram | None:
+        """A telegram that fits, at an offset in the stream; None where a message's checksum is not the right X-25."""
+        if self._sums.left(telegram):
             return None
         parts = [*self._constants, *self._unpack(telegram)]
-        for place, convert in self._converted:
-            parts[place] = convert(parts[place])
-        for get, make, columns in self._steps:
+        for high, bits, low in self._joined:
+            parts[high] = parts[high] << bits | parts[low]
+        for get, of, columns in self._steps:
             if columns is None:
-                parts.append(make(get(parts)))
+                parts.append(_new(of, get(parts)))
             else:
                 for number, column in get:
                     columns[number] = column(parts)
-                parts.extend(map(make, zip(*columns)))  # noqa: B905 - all are as long as the rows are many
-        return (parts[-1],) if self._one else tuple(parts[-1]), self._others(telegram)
+                parts.extend(map(_new, repeat(of), zip(*columns)))  # noqa: B905 - all are as long as the rows are many
+        lists = (parts[-1],) if self._one else tuple(parts[-1])
+        found: Telegram = _new(Telegram, (offset, offset + len(telegram), True, lists, self._others(telegram)))
+        return found
 
 
-_Parts = list[Any]
-_Step = tuple[Any, Callable[[Any], Any], list[Any] | None]
-"""How the next part is made: what gets its fields, what makes a tuple of them. For rows of the same class: what gets
-the columns that vary, what makes a row, and all columns."""
+_Step = tuple[Any, type[Any], list[Any] | None]
+"""How the next part is made: what gets its fields, and its class. For rows of the same class: what gets the columns
+that vary, the class of a row, and all columns."""
 
 
 class _Sums:
     """The checksums of a telegram of one layout, of the transport and of all messages.
 
-    The transport's runs over the messages too. That of the longest message, most of the telegram, is not computed once
-    more: checksums of the same bytes that began with different registers differ by what the difference of the registers
-    becomes behind as many zeros, which two tables say.
+    A message is its covered bytes, `63`, its checksum and `00`; all else of a telegram is structure. Checksums are
+    linear (in exclusive or): what two telegrams differ in goes through the registers by itself. Covered bytes that
+    differ change the register of the transport by as much as they change the message's own register, and that is by as
+    much as its right checksum. So where the messages are right, each bit of their checksums says what it changes in
+    that of the transport; two tables say it for each octet.
     """
 
-    def __init__(self, sums: list[tuple[int, int]]) -> None:
-        """From where to where the checksums of the messages cover."""
-        longest = max(sums, key=lambda each: each[1] - each[0])
-        others = [each for each in sums if each is not longest]
-        start, stop = longest
-        zeros = bytes(stop - start)
-        self._high = _table(zeros, 8, crc_hqx(zeros, 0xFFFF))
-        self._low = _table(zeros, 0, 0)
-        self._parts = itemgetter(slice(start), slice(start, stop), slice(stop, None))
-        self._covered = _getter([slice(*each) for each in others]) if others else _nothing
-        self._sent = _getter([slice(stop + 1, stop + 3) for _, stop in others]) if others else _nothing
-        self._residues = [RESIDUE] * len(others)
+    def __init__(self, sums: list[Sums], telegram: bytes) -> None:
+        """The messages' checksums in a telegram where all are right."""
+        at = 0
+        covered = sent = ">"
+        self._high: list[list[int]] = []
+        self._low: list[list[int]] = []
+        for start, stop, _ in sums:
+            covered += f"{start - at}x{stop - start}s3x"
+            sent += f"{stop + 1 - at}xH"
+            at = stop + 3
+            behind = bytes(len(telegram) - 2 - at)
+            # A bit in the register, and behind the covered bytes: `63` is alike, the sent bit is not, no more differs.
+            becomes = [crc_hqx(b"\0" + (1 << bit).to_bytes(2, "big") + behind, 1 << bit) for bit in range(16)]
+            self._high.append(_table(becomes[8:]))
+            self._low.append(_table(becomes[:8]))
+        self._covered = struct.Struct(covered).unpack_from
+        self._sent = struct.Struct(f"{sent}{len(telegram) - 2 - at}xH").unpack_from
+        self._rest = 0
+        self._rest = self.left(telegram)
 
-    def right(self, mirrored: bytes) -> bool:
-        """Whether all are right X-25. A checksum that runs on over the sent one then ends at the residue."""
-        head, longest, tail = self._parts(mirrored)
-        before = crc_hqx(head, 0xFFFF)
-        behind = crc_hqx(longest, before)
-        own = behind ^ self._high[before >> 8] ^ self._low[before & 0xFF]
-        if crc_hqx(tail, behind) != RESIDUE or own ^ 0xFFFF != tail[1] << 8 | tail[2]:
-            return False
-        sums = map(crc_hqx, self._covered(mirrored), repeat(0xFFFF))
-        return [*map(crc_hqx, self._sent(mirrored), sums)] == self._residues
+    def left(self, telegram: bytes) -> Any:
+        """What is wrong: bits of the transport's checksum, -1 for that of a message. 0 if all are right X-25."""
+        mirrored = telegram.translate(MIRROR)
+        sums = self._sent(mirrored)
+        left = self._rest ^ sums[-1]
+        # `sums` has one more, so not strict.
+        for covered, sent, high, low in zip(self._covered(mirrored), sums, self._high, self._low):  # noqa: B905
+            if crc_hqx(covered, 0xFFFF) ^ sent != 0xFFFF:
+                return -1
+            left ^= high[sent >> 8] ^ low[sent & 0xFF]
+        return left
 
 
-def _table(zeros: bytes, shift: int, more: int) -> list[int]:
-    """What each octet of a register (its place given by `shift`) becomes behind zeros; `more` is put on each."""
-    table = [more]
-    for bit in range(shift, shift + 8):
-        becomes = crc_hqx(zeros, 1 << bit)
-        table += [each ^ becomes for each in table]
+def _table(becomes: list[int]) -> list[int]:
+    """What each octet becomes, from what each of its bits becomes, the lowest first."""
+    table = [0]
+    for each in becomes:
+        table += [more ^ each for more in table]
     return table
 
 
@@ -240,7 +245,8 @@ class _Plan:
     def __init__(self, whole: tuple[Any, ...]) -> None:
         self.constants: list[Any] = []
         self.format = ">"
-        self.converted: list[tuple[int, Callable[[Any], Any]]] = []
+        self.joined: list[tuple[int, int, int]] = []
+        """Places of the higher part of an integer and of a lower one, between them the bits of that."""
         self.steps: list[_Step] = []
         self._places: dict[int, int] = {}
         """Where the part is that stands for an object of the walk, by its identity."""
@@ -249,11 +255,10 @@ class _Plan:
         self._size = len(self.constants)
         at = 0
         for slot in sorted(slots, key=lambda slot: slot.start):
-            if slot.convert is not None:
-                self.converted.append((self._size, slot.convert))
-            self._places[id(slot)] = self._size
-            self._size += 1
-            self.format += f"{slot.start - at}x{slot.code}"
+            place = self._places[id(slot)] = self._size
+            self.joined += [(place, _BITS[code], place + 1 + more) for more, code in enumerate(slot.codes[1:])]
+            self._size += len(slot.codes)
+            self.format += f"{slot.start - at}x{''.join(slot.codes)}"
             at = slot.start + slot.size
         self._make(whole)
 
@@ -281,7 +286,7 @@ class _Plan:
         if len(rows) > 1:
             self._make_rows(rows)
         get = _getter([self._make(each) for each in part])
-        self.steps.append((get, _maker(type(part)), None))
+        self.steps.append((get, type(part), None))
         self._size += 1
         return self._size - 1
 
@@ -297,7 +302,7 @@ class _Plan:
             for number, column in enumerate(columns)
             if _varies(column)
         ]
-        self.steps.append((varying, _maker(type(rows[0])), columns))
+        self.steps.append((varying, type(rows[0]), columns))
         for row in rows:
             self._places[id(row)] = self._size
             self._size += 1
@@ -318,20 +323,15 @@ def _rows(part: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
     return rows, [each for each in part if not _varies(each)]
 
 
-def _getter(places: Sequence[int | slice]) -> Callable[[Any], Any]:
-    """Gets a tuple of what is at some places, also of one."""
-    if len(places) == 1:
-        place = places[0]
-        return lambda parts: (parts[place],)
+def _getter(places: Sequence[int]) -> Callable[[Any], Any]:
+    """Gets from a list what is at some places, in order."""
+    if list(places) == list(range(places[0], places[0] + len(places))):
+        return itemgetter(slice(places[0], places[0] + len(places)))
     return itemgetter(*places)
 
 
-def _nothing(_: Any) -> tuple[()]:
-    return ()
-
-
-def _maker(of: type[Any]) -> Callable[[Any], Any]:
-    return tuple if of is tuple else partial(tuple.__new__, of)
+_new: Callable[..., Any] = tuple.__new__
+"""Makes named tuples quicker than they do: no names, no defaults."""
 
 
 class Layouts:
@@ -341,12 +341,12 @@ class Layouts:
         self._known: dict[int, list[Layout]] = {}
         self._count = 0
 
-    def read(self, telegram: bytes, mirrored: bytes) -> Content | None:
-        """What a telegram whose transport checksum is right says, if its structure is known, else None."""
+    def read(self, telegram: bytes, offset: int) -> Telegram | None:
+        """The telegram at an offset in the stream, if its structure is known and all its checksums are right."""
         number = int.from_bytes(telegram, "big")
         for layout in self._known.get(len(telegram), ()):
             if number & layout.mask == layout.structure:
-                return layout.read(telegram, mirrored)
+                return layout.read(telegram, offset)
         return None
 
     def learn(self, telegram: bytes) -> None:

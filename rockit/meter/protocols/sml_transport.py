@@ -24,6 +24,8 @@ LONGEST = 16384
 """Bytes of the longest telegram that is believed. The longest known is 528."""
 _AHEAD = 16
 """More bytes than any decision at an escape needs, from its first 1b on."""
+_REACH = LONGEST - _AHEAD + len(ESCAPE)
+"""How far behind its start an end marker of a telegram is looked for."""
 _TRIES = 8
 """Other possible starts that are tried at an end. More are no accident, and would cost time squared."""
 
@@ -54,8 +56,10 @@ class Framer(Generic[M]):
         out: list[M] = []
         done = 0
         while True:
+            if not self._starts[1:]:
+                done = self._usual(data, done, out)
             if not self._starts:
-                done = self._begin(data, self._usual(data, done, out), out)
+                done = self._begin(data, done, out)
                 if not self._starts:
                     break
             stop = self._end(data, out)
@@ -80,16 +84,17 @@ class Framer(Generic[M]):
 
     def _usual(self, data: bytes, done: int, out: list[M]) -> int:
         """Telegrams without escapes that stand right behind each other: what a good line brings, without detours."""
-        read, offset, size = self._read, self._offset, len(data)
+        read, offset, last = self._read, self._offset, len(data) - 8
         while data.startswith(START, done):
-            at = data.find(ESCAPE, done + 8, done + LONGEST - _AHEAD + 4)
-            if at < 0 or size < at + 8 or data[at + 4] != END:
+            at = data.find(ESCAPE, done + 8, done + _REACH)
+            if not 0 < at <= last or data[at + 4] != END:
                 break
             found = read(data[done : at + 8], offset + done)
             if found is None:
                 break
             out.append(found)
             done = at + 8
+            self._starts = []  # a telegram may have begun in the bytes before
         return done
 
     def _begin(self, data: bytes, done: int, out: list[M]) -> int:
