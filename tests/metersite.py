@@ -71,7 +71,10 @@ class MeterSite(Site):
         """Start the daemon; with `wait`, until every meter was heard."""
         process = self.start("meterd", str(ROOT / "meterd"), str(self.config))
         if wait:
-            wait_for(lambda: self.status().get("connected"), "a reading of every meter")
+            wait_for(
+                lambda: (all_ := self.status().get("meters")) and all(one["connected"] for one in all_.values()),
+                "a reading of every meter",
+            )
             ports = {meter["port"] for meter in json.loads(self.config.read_text())["meters"].values()}
             wait_for(lambda: len(said(process, "Established connection")) == len(ports), "the lines that tell so")
         return process

@@ -420,3 +420,36 @@ def test_a_count_of_pulses_is_on_the_disk_soon_when_it_has_grown() -> None:
     assert bench.changes == [True]
     list(source.steps())
     assert bench.changes == [True, False], "and not written again and again where nothing came"
+
+
+# --- what a person says
+
+
+def test_a_new_meter_that_does_not_begin_where_somebody_said_is_doubted_and_no_energy() -> None:
+    """Of a meter without an id all that is known of a change is what was typed."""
+    bench = Bench()
+    for _ in range(2):
+        bench.take(imported=1_234_960, server_id="")
+    bench.unit.replace({"import_energy": Decimal(1_240_000)}, {"import_energy": Decimal(0)})
+    for value in range(4):
+        bench.take(imported=1_234_961 + value, server_id="")
+    assert bench.alarms() == {"house_fell"}
+    causes = [jump.cause for jump in bench.kept.jumps["import_energy"]]
+    assert causes == ["replaced", "leapt"]
+    assert bench.shown == 1_234_964
+
+
+def test_only_energies_are_aligned_in_watt_hours() -> None:
+    bench = Bench()
+    bench.take(imported=5, more={"0-1:24.2.1*255": Register(Decimal("987.654"), "m3", "Gas volume", counter=True)})
+    with pytest.raises(CommandError, match=r"there are: import_energy$"):
+        bench.unit.set_reading("0-1:24.2.1*255", Decimal(10_000))
+
+
+def test_a_new_meter_does_not_inherit_what_was_added_to_the_old_one() -> None:
+    bench = Bench()
+    bench.take(imported=12_345_000)
+    bench.unit.set_reading("import_energy", Decimal(0))
+    bench.replaced(imported=1500)
+    assert bench.shown == 1500
+    assert bench.kept.offsets == {}

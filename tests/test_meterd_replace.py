@@ -106,3 +106,23 @@ def test_a_pulse_counter_that_was_changed_begins_anew_when_somebody_says_so(site
     assert (done.returncode, done.stderr) == (0, "")
     wait_for(lambda: site.of("heat")["import_energy"] == 3000, "the reading of the new one, though the count goes on")
     wait_for(lambda: total(site, "heat") == 50, "what nobody saw, when the next reading is on the disk")
+
+
+@pytest.mark.parametrize("harm", ["removed", "damaged"])
+def test_what_happened_to_counters_outlives_its_file(site: MeterSite, harm: str) -> None:
+    site.write_meters({"house": {"driver": "sml", "port": site.head("head")}})
+    daemon = site.meterd()
+    assert site.meter("set-reading", "house", "import_energy", "100kWh").returncode == 0
+    wait_for(lambda: 100_000 <= site.of("house").get("import_energy", 0) < 101_000, "the aligned reading")
+    assert daemon.stop() == 0
+    file = site.state / "meters.json"
+    file.unlink() if harm == "removed" else file.write_text("{bad")
+    site.meterd(wait=False)
+    wait_for(lambda: site.of("house").get("connected"), "its first telegram")
+    wait_for(lambda: site.alarm("state_lost"), "the alarm")
+    assert site.alarm("state_lost")["priority"] == "high"
+    assert 100_000 <= site.of("house")["import_energy"] < 101_000
+    assert total(site, "house") < 1000, "an alignment is no energy"
+    with site.client() as client:
+        assert client.acknowledge("state_lost") == 0
+    wait_for(lambda: not site.alarm("state_lost"), "its end")

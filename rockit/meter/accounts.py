@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, tzinfo
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,6 +31,7 @@ MOST = 10_000
 """So many periods are told at once, at most."""
 _USUAL = {"hour": "24h", "day": "30d", "week": "12w", "month": "1y", "year": "5y"}
 """How far back it is looked where nobody says from when."""
+_CLOCK = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2})?", re.ASCII)
 _DATE = re.compile(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?", re.ASCII)
 
 
@@ -124,9 +125,8 @@ class Accounts:
             row: dict[str, Any] = {"start": iso(begin), "end": iso(end)}
             energies = {name: _sum([one.periods[index] for index in pieces[number]]) for name, one in found.items()}
             row |= {name: float(energy) for name, (energy, _) in energies.items() if energy is not None}
-            row["complete"] = bool(energies) and all(
-                complete and energy is not None for energy, complete in energies.values()
-            )
+            whole = [complete for energy, complete in energies.values() if energy is not None]
+            row["complete"] = bool(whole) and all(whole)
             if "import_energy" in row and "export_energy" in row:
                 (imported, _), (exported, _) = energies["import_energy"], energies["export_energy"]
                 assert imported is not None
@@ -135,6 +135,8 @@ class Accounts:
             if prices and (cost := self._cost(prices, fine, pieces[number], found, now)) is not None:
                 row["cost"] = float(round(cost, 6))
             told["periods"].append(row)
+        if prices and not any("cost" in row for row in told["periods"]) and "import_energy" in found:
+            told["why_no_cost"] = "no price is of this time, or prices are of T1 and T2 and the meter counts no tariffs"
         told["gaps"] = [
             {"start": iso(gap.start), "end": iso(gap.end), "register": name, "energy": float(gap.energy)}
             for name, one in found.items()
@@ -146,28 +148,35 @@ class Accounts:
         self, prices: Prices, fine: Sequence[int], pieces: Sequence[int], found: Mapping[str, Account], now: int
     ) -> Decimal | None:
         total = Decimal(0)
+        first = min((one.known_from for one in found.values() if one.known_from is not None), default=now)
         for index in pieces:
-            if fine[index] >= now:
+            begin, end = max(fine[index], first), min(fine[index + 1], now)
+            if begin >= end:
                 continue
             energies = {name: one.periods[index].energy for name, one in found.items()}
-            cost = prices.cost(fine[index], min(fine[index + 1], now), energies)
+            cost = prices.cost(begin, end, energies)
             if cost is None:
                 return None
             total += cost
         return total
 
     def _time(self, value: Any, now: int) -> int:
-        """As `rockit.history.times` reads it, but that a plain date begins at the site's midnight."""
-        if isinstance(value, str) and (plain := _DATE.fullmatch(value.strip())):
-            year, month, day = (int(part or 1) for part in plain.groups())
-            try:
-                return begin_of_day(date(year, month, day), self._zone)
-            except (ValueError, OverflowError):
-                raise CommandError(Code.OUT_OF_RANGE, f"{value!r} is no date: {FORMS}") from None
+        """As `rockit.history.times` reads it, but that dates and times without a zone are those of the site."""
         try:
+            if isinstance(value, str) and (plain := _DATE.fullmatch(value.strip())):
+                value = self._midnight(*(int(part or 1) for part in plain.groups())) / 1000
+            elif isinstance(value, str) and _CLOCK.fullmatch(value.strip()):
+                value = datetime.fromisoformat(value.strip()).replace(tzinfo=self._zone).timestamp()
             return parse(value, now)
         except ValueError as error:
             raise CommandError(Code.OUT_OF_RANGE, str(error)) from None
+
+    def _midnight(self, year: int, month: int, day: int) -> int:
+        """When a date begins at the site. Raises ValueError."""
+        try:
+            return begin_of_day(date(max(year, 2), month, day), self._zone)
+        except ValueError:
+            raise ValueError(f"{year}-{month:02}-{day:02} is no date: {FORMS}") from None
 
 
 def _longest(by: By) -> int:

@@ -41,7 +41,7 @@ class MeterState(TypedDict, total=False):
 
 
 class MeterReport(TypedDict, total=False):
-    """What `report_status()` returns. `connected`: all meters are; `reading_age`: of the one that is oldest, s."""
+    """What `report_status()` returns. `connected`: at least one meter is; `reading_age`: of the youngest reading, s."""
 
     date: str
     connected: bool

@@ -12,6 +12,7 @@ import msgspec
 
 from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems
 from rockit.history.settings import history_findings, history_problems
+from rockit.meter.names import NAMES
 from rockit.meter.protocols import obis
 
 KIND = "meterd"
@@ -85,7 +86,9 @@ class MeterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def filtered(self) -> frozenset[str]:
         """Codes and names that are passed over."""
-        return frozenset(_code(item) for item in self.filter)
+        codes = frozenset(_code(item) for item in self.filter)
+        # A code and the name that stands for it are one: who filters 16.7.0 does not want `power` either.
+        return codes | {NAMES[code] for code in codes if code in NAMES}
 
 
 class Tariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -122,17 +125,21 @@ class MeterdConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         yield from self._port_problems()
         yield from history_problems(self.history)
         yield from self._tariff_problems()
+        if not self.currency.isprintable():
+            yield "currency", "must be printable"
         if self.time_zone is not None and not _known_zone(self.time_zone):
             yield "time_zone", f"unknown zone {self.time_zone!r}; write a name as Europe/Berlin"
 
     def _port_problems(self) -> Iterator[tuple[str, str]]:
         owners: dict[str, str] = {}
-        units: dict[tuple[str, int], str] = {}
+        units: dict[tuple[str, object], str] = {}
         for name, meter in self.meters.items():
             first = owners.setdefault(meter.port, name)
             if meter.driver == "modbus":
                 number = meter.address_on_bus
-                if (twin := units.setdefault((meter.port, number), name)) != name:
+                # One address may have several devices of SunSpec behind it.
+                which = (number, meter.map, meter.index) if (meter.map or "").startswith("sunspec") else (number, "", 0)
+                if (twin := units.setdefault((meter.port, which), name)) != name:
                     yield f"meters.{name}.unit", f"unit {number} on {meter.port} is {twin} already"
             if first == name:
                 continue
@@ -150,6 +157,8 @@ class MeterdConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         for index, tariff in enumerate(self.tariffs):
             if isinstance(tariff.import_price, dict) and tariff.import_price.keys() != {"T1", "T2"}:
                 yield f"tariffs[{index}].import", "needs the prices of both T1 and T2, or one price for all"
+            if tariff.meters == []:
+                yield f"tariffs[{index}].meters", "names no meter; leave it out where the prices are those of all"
             for name in tariff.meters or []:
                 if self.meters and name not in self.meters:
                     yield f"tariffs[{index}].meters", f"there is no meter {name!r}"
@@ -172,9 +181,16 @@ def _code(item: str | int) -> str:
         return item
 
 
+def name_problem(name: str) -> str:
+    """What is wrong with the name of a meter; empty where it can be one."""
+    if name == "events":
+        return "is what the history calls what happened; name the meter else"
+    return "" if _NAME.fullmatch(name) else "a meter's name has letters, digits, _ and -, 40 at most"
+
+
 def _meter_problems(name: str, meter: MeterConfig) -> Iterator[tuple[str, str]]:
-    if not _NAME.fullmatch(name):
-        yield "", "a meter's name has letters, digits, _ and -, 40 at most"
+    if problem := name_problem(name):
+        yield "", problem
     for item in meter.filter:
         if isinstance(item, int) and not 0 <= item < 2**48:
             yield "filter", f"{item:#x} is no OBIS code, which has six bytes"

@@ -49,6 +49,7 @@ class CounterBook:
         offset = Decimal(0) if new else kept.offsets.get(name, Decimal(0))
         value += offset
         end = self._rollover or one.modulus
+        end = None if end is None or value - offset > end else end  # a display that shows more does not end there
         last = kept.last.get(name)
         if last is not None and not new and value < last < value + digit:
             value = last  # the same, in fewer digits: its PIN is asked for again
@@ -168,7 +169,9 @@ class CounterBook:
             for name, last in counted.items()
             if name in begins
         }
-        kept.last.clear()
+        # From there it goes on: a first reading that does not fit is doubted as any other.
+        kept.last = dict(begins)
+        self._times = dict.fromkeys(begins, time)
         kept.offsets = offsets
         kept.server_id = ""
         self._doubted.clear()

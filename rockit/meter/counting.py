@@ -16,7 +16,7 @@ from rockit.meter.energy import Jump
 
 NEAR = Decimal("0.05")
 """A counter that rolled over was no further from its end, and is no further from its beginning: part of its width."""
-FASTEST = Decimal(100_000_000)
+FASTEST = Decimal(10_000_000)
 """No line behind such a meter carries more, W."""
 SLACK = Decimal(1000)
 """What a counter of whole kWh may grow in no time, Wh."""

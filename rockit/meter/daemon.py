@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import NoReturn
 
 from rockit.common import daemon
 from rockit.common.alarms import Transition
 from rockit.common.conditions import Condition, Priority
 from rockit.common.device import Alarms
+from rockit.common.log import Log
 from rockit.common.poll import SHORTEST, Poller
 from rockit.common.quality import Measurement, Quality
 from rockit.common.record import Record
@@ -22,7 +24,7 @@ from rockit.meter.accounts import Accounts
 from rockit.meter.config import KIND, MeterdConfig
 from rockit.meter.kept import Kept, KeptMeter
 from rockit.meter.model import Number, Register
-from rockit.meter.names import measurement_of
+from rockit.meter.names import UNIT_OF_NAME, measurement_of
 from rockit.meter.ports import PortLoop, loops
 from rockit.meter.service import MeterService
 from rockit.meter.unit import MeterUnit
@@ -109,13 +111,11 @@ class MeterDaemon:
         record = self._record = history(config, context.state, self._measured, log)
         alarms = self._alarms = Alarms(context.state, log, tell=self._alarm)
         self._recording = threading.Lock()
-        file = StateFile(context.state / "meters.json", Kept)
-        self._kept = file.load() or Kept()
+        file, copy = (StateFile(context.state / name, Kept) for name in ("meters.json", "meters-copy.json"))
         self._lost_state: dict[str, Condition] = {}
-        if file.problem:
-            log.error(file.problem)
-            self._lost_state["state_lost"] = Condition(f"{LOST}: {file.problem}", Priority.HIGH, latched=True)
+        self._kept = self._load(file, copy, log)
         self._keeper = Keeper(file, lambda problem: log.error(f"the meters' state cannot be saved: {problem}"))
+        self._copier = Keeper(copy, lambda problem: log.error(f"the copy of the meters' state: {problem}"))
         self._saving = threading.Lock()
         self._saved_at = 0.0
         self._units = {name: self._unit(name, config, record) for name in config.meters}
@@ -127,12 +127,26 @@ class MeterDaemon:
             self._measured, self._keeper.saved, lambda name: self._lost_state.pop(name, None),
         )  # fmt: skip
 
+    def _load(self, file: StateFile[Kept], copy: StateFile[Kept], log: Log) -> Kept:
+        """Where the meters stood. The copy has all that ever happened to them, and may be a little older."""
+        kept, other = file.load(), copy.load()
+        problem = file.problem or ("" if kept or not other else f"{file.path} is not there any more")
+        if problem:
+            log.error(problem)
+            text = f"{COPIED if other else LOST}: {problem}"
+            self._lost_state["state_lost"] = Condition(text, Priority.HIGH, latched=True)
+        return kept or other or Kept()
+
     def _unit(self, name: str, config: MeterdConfig, record: Record) -> MeterUnit:
         kept = self._kept.meters.setdefault(name, KeptMeter())
 
         def register(key: str, one: Register) -> None:
-            self._measured.put(f"{name}.{key}", measurement_of(key, one))
+            known = measurement_of(key, one)
+            self._measured.put(f"{name}.{key}", replace(known, label=f"{name}: {known.label}"))
 
+        for key in ("power", f"{config.meters[name].direction}_energy"):  # as every meter has them
+            if key not in config.meters[name].filtered:
+                register(key, Register(None, UNIT_OF_NAME[key]))
         for key, known in kept.registers.items():
             register(key, Register(None, known.unit, known.label, known.counter))
         recording = MeterRecord(name, record, self._recording)
@@ -158,9 +172,9 @@ class MeterDaemon:
             if not soon and now - self._saved_at < SAVE_EVERY:
                 return
             self._saved_at = now
-            self._save()
+            self._save(soon=soon)
 
-    def _save(self) -> None:
+    def _save(self, *, soon: bool = True) -> None:
         """The caller holds `_saving`: no older copy may follow a newer one."""
         copy = Kept()
         for name, unit in self._units.items():
@@ -170,6 +184,8 @@ class MeterDaemon:
         gone = {name: kept for name, kept in self._kept.meters.items() if name not in copy.meters}
         copy.meters |= gone
         self._keeper.put(copy)
+        if soon:
+            self._copier.put(copy)
 
     def _polled(self) -> None:
         """After each poll of a port, in its loop's thread."""
@@ -219,6 +235,7 @@ class MeterDaemon:
 
 
 LOST = "where counters were aligned, replaced or rolled over is not known any more, nor how many pulses were counted"
+COPIED = "where the meters stand was read from the copy: pulses of the last moments may be missing"
 NOT_SAVED = Condition("where the meters stand cannot be saved, see the log", Priority.MEDIUM)
 
 

@@ -68,6 +68,8 @@ class Account:
 
     periods: list[Period]
     gaps: list[Gap] = field(default_factory=list)
+    known_from: int | None = None
+    """When it was read first, as far as is known, ms."""
     falls: int = 0
     """So often the counter fell and nobody said why; what flowed then is not known, and in no period."""
 
@@ -88,6 +90,7 @@ def account(
     """
     result = Account([Period(*pair) for pair in pairwise(edges)])
     at, value = (None, Decimal(0)) if before is None else (before[0], exact(before[1]))
+    result.known_from = at
     to_come = deque(sorted((jump for jump in jumps if at is None or jump.time > at), key=lambda jump: jump.time))
     for run in runs:
         first, last = exact(run.first), exact(run.last)
@@ -98,8 +101,10 @@ def account(
             grown, falls = _between(value, first, passed)
             result.falls += falls
             _book(result, edges, at, run.begin, grown, gap)
-        elif run.begin - edges[0] > gap:
-            _unknown(result, edges, edges[0], run.begin)
+        else:
+            result.known_from = run.begin
+            if run.begin - edges[0] > gap:
+                _unknown(result, edges, edges[0], run.begin)
         _add(result, edges, run.begin, last - first)
         at, value = run.end, last
     if at is None or until - at > gap:
@@ -167,4 +172,5 @@ def together(accounts: Sequence[Account]) -> Account:
     for gap in (gap for one in accounts for gap in one.gaps):
         totals[gap.start, gap.end] = totals.get((gap.start, gap.end), Decimal(0)) + gap.energy
     gaps = [Gap(*when, energy) for when, energy in sorted(totals.items())]
-    return Account(periods, gaps, sum(one.falls for one in accounts))
+    begun = [one.known_from for one in accounts if one.known_from is not None]
+    return Account(periods, gaps, max(begun) if begun else None, sum(one.falls for one in accounts))

@@ -27,7 +27,12 @@ def energy_lines(found: dict[str, Any]) -> Iterator[str]:
         return
     yield f"{styled(found['meter'], bold=True)}, kWh by {found['by']} ({found['time_zone']})"
     heads = [f"{title:>12}" for _, title in shown] + ([f"{found['currency']:>10}"] if costs else [])
-    width = max(len(_name(row, found["by"], zone)) for row in rows)
+    moments = [_local(row["start"], zone) for row in rows]
+    form = _FORMS[found["by"]]
+    if found["by"] == "hour" and len({moment.utcoffset() for moment in moments}) > 1:
+        form += " %Z"  # one hour is there twice, or not at all
+    names = {row["start"]: moment.strftime(form) for row, moment in zip(rows, moments, strict=True)}
+    width = max(map(len, names.values()))
     yield " " * width + "".join(heads)
     top = max((abs(row.get(shown[0][0], 0.0)) for row in rows), default=0.0)
     for row in _without_long_silence(rows, [key for key, _ in shown]):
@@ -39,7 +44,9 @@ def energy_lines(found: dict[str, Any]) -> Iterator[str]:
             cells.append(f"{row['cost']:10.2f}" if "cost" in row else f"{'-':>10}")
         bar = "█" * round(_BAR * abs(row[shown[0][0]]) / top) if top and shown[0][0] in row else ""
         note = "" if row["complete"] else "  not all of it" if any(key in row for key, _ in shown) else "  no data"
-        yield f"{_name(row, found['by'], zone):<{width}}{''.join(cells)}  {bar}{note}".rstrip()
+        yield f"{names[row['start']]:<{width}}{''.join(cells)}  {bar}{note}".rstrip()
+    if "why_no_cost" in found:
+        yield f"no cost: {found['why_no_cost']}"
     totals = {key for key, _ in shown}
     for gap in (gap for gap in found["gaps"] if gap["register"] in totals):
         yield (
@@ -64,10 +71,6 @@ def _without_long_silence(rows: list[dict[str, Any]], keys: list[str]) -> Iterat
         silent.clear()
         if row is not None:
             yield row
-
-
-def _name(row: dict[str, Any], by: str, zone: tzinfo) -> str:
-    return _local(row["start"], zone).strftime(_FORMS[by])
 
 
 def _moment(text: str, zone: tzinfo) -> str:

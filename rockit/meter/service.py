@@ -52,12 +52,12 @@ class MeterService(DeviceService):
         ages = [meter["reading_age"] for meter in meters.values() if "reading_age" in meter]
         status: dict[str, Any] = {
             "date": utc_text(utc_now()),
-            "connected": all(meter["connected"] for meter in meters.values()),
+            "connected": any(meter["connected"] for meter in meters.values()),
             "alarms": self._alarms.active(),
             "meters": meters,
         }
         if ages:
-            status["reading_age"] = max(ages)  # of the one that has been silent for longest
+            status["reading_age"] = min(ages)
         return status
 
     def _meter(self, unit: MeterUnit, now: float) -> dict[str, Any]:
@@ -123,6 +123,8 @@ class MeterService(DeviceService):
     ) -> str:  # fmt: skip
         """A meter was replaced. `final` and `first`: counter -> where the old one ended and the new one began, Wh."""
         unit = self._unit(meter)
+        if not all(given is None or isinstance(given, dict) for given in (final, first)):
+            raise CommandError(Code.OUT_OF_RANGE, "final and first map counters to Wh, as {'import_energy': 12345.0}")
         ends, begins = (
             {str(name): _energy(str(name), value) for name, value in (given or {}).items()} for given in (final, first)
         )

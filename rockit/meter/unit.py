@@ -23,7 +23,7 @@ from rockit.meter.config import MeterConfig
 from rockit.meter.counterbook import CONFIRMED, CounterBook
 from rockit.meter.kept import KeptMeter, KeptRegister
 from rockit.meter.model import Number, Reading, Register
-from rockit.meter.names import ENERGIES, MEASUREMENTS, NAMES, measurement_of, name_of
+from rockit.meter.names import ENERGIES, MEASUREMENTS, measurement_of, name_of
 from rockit.meter.power import power
 from rockit.meter.protocols.obis import PUBLIC_KEY
 from rockit.meter.telegrams import Telegrams
@@ -91,8 +91,7 @@ class MeterUnit:
         self._changed = changed
         self._register = register
         self._wall = wall
-        # A code and the name that stands for it are one: who filters 16.7.0 does not want `power` either.
-        self._filtered = config.filtered | {NAMES[code] for code in config.filtered if code in NAMES}
+        self._filtered = config.filtered
         rollover = None if config.rollover is None else Decimal(repr(config.rollover))
         self._book = CounterBook(name, kept, rollover, self._event)
         self._told_at = self._taken_at = 0
@@ -338,7 +337,7 @@ class MeterUnit:
         """The name of a counter that a person named. Raises CommandError."""
         from rockit.meter.protocols import obis
 
-        counters = sorted(name for name, one in self.kept.registers.items() if one.counter)
+        counters = sorted(name for name, one in self.kept.registers.items() if one.counter and one.unit == "Wh")
         name = register
         if name not in counters:
             try:
@@ -349,7 +348,8 @@ class MeterUnit:
             name = name_of(code, Register(None, "Wh" if one is None else one.unit))
         if name not in counters:
             there = ", ".join(counters) or "none were read yet"
-            raise CommandError(Code.OUT_OF_RANGE, f"{register!r} is no counter of {self.name}; there are: {there}")
+            text = f"{register!r} is no counter of {self.name} in Wh; there are: {there}"
+            raise CommandError(Code.OUT_OF_RANGE, text)
         return name
 
     def _not_read(self, name: str) -> CommandError:

@@ -263,9 +263,12 @@ def import_(
     """
     from rockit.history.imports import ImportProblem, Options, guess
     from rockit.history.places import mending
+    from rockit.meter.config import name_problem
     from rockit.tool import bringing
     from rockit.tool.bar import bar
 
+    if as_meter is not None and (problem := name_problem(as_meter)):
+        raise click.UsageError(f"--as-meter {as_meter}: {problem}")
     url = _url(store)
     options = Options(
         time_zone=time_zone, temperature_unit=temperature_unit, meter=meter,
