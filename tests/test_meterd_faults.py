@@ -29,14 +29,14 @@ def site(tmp_path: Path) -> Iterator[MeterSite]:
 
 def test_a_head_that_is_pulled_off_is_told_and_comes_back_by_itself(site: MeterSite) -> None:
     link = site.head("house", "sml", "--speed 5", f"power={KILO}")
-    site.write_meters({"house": {"driver": "sml", "port": link, "maximum_age": 2}})
+    site.write_meters({"house": {"driver": "sml", "port": link}})
     daemon = site.meterd()
     before = len(daemon.lines())
     wait_for(lambda: len(site.samples("house.import_energy")) > 5, "some readings")
     site.fault("unplug on", Path(link))
     house = wait_for(lambda: (one := site.of("house")).get("connected") is False and one, "connected false")
     assert link in house["offline_because"]
-    assert house["reading_age"] >= 2
+    assert "reading_age" in house, "at once, and not when its values are too old"
     assert house["values"] == {}
     assert not {"power", "import_energy", "export_energy"} & house.keys()
     with site.client() as client:

@@ -374,7 +374,7 @@ class Sharing(Source):
         self._known.discard(name)
 
     def _fault(self, name: str, unit: MeterUnit, why: str) -> None:
-        unit.lost(why)
+        unit.lost(why, gone=False)  # one answer that failed to come makes no value old
         if name not in self._faults:
             self._faults[name] = time.monotonic()
             self._log.error(f"meter {name} does not answer: {why}; it is asked less and less often, for ever")

@@ -59,6 +59,8 @@ class Snapshot:
     server_id: str = ""
     pin_locked: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
+    gone: bool = False
+    """Its port was lost, or it has been silent for too long."""
     offline_because: str = "it has not been heard yet; the daemon has just started"
 
 
@@ -146,7 +148,7 @@ class MeterUnit:
             notes = {**self._identity, **reading.notes}
             self.snapshot = Snapshot(
                 shown, numbers, at, datetime.fromtimestamp(utc_ms / 1000, UTC),
-                reading.server_id or self.kept.server_id, reading.pin_locked, notes, "",
+                reading.server_id or self.kept.server_id, reading.pin_locked, notes, offline_because="",
             )  # fmt: skip
         if self._recorded is None or at - self._recorded >= self.config.record_every:
             self._recorded = at
@@ -174,10 +176,10 @@ class MeterUnit:
         self.snapshot = replace(self.snapshot, notes=self._identity)
         self._warnings = warnings
 
-    def lost(self, reason: str) -> None:
-        """It does not answer, or its port is gone."""
-        if self.snapshot.offline_because != reason:
-            self.snapshot = replace(self.snapshot, offline_because=reason)
+    def lost(self, reason: str, *, gone: bool = True) -> None:
+        """It does not answer; with `gone` for good, until it is read again: its port was lost, or it is silent."""
+        if (self.snapshot.offline_because, self.snapshot.gone) != (reason, gone):
+            self.snapshot = replace(self.snapshot, offline_because=reason, gone=gone)
 
     # Any thread
 
@@ -188,7 +190,7 @@ class MeterUnit:
     def connected(self, now: float) -> bool:
         """Whether the last good reading still counts."""
         age = self.age(now)
-        return age is not None and age <= self.maximum_age
+        return age is not None and age <= self.maximum_age and not self.snapshot.gone
 
     def conditions(self, now: float) -> dict[str, Condition]:
         """Alarms about this meter."""
@@ -196,7 +198,8 @@ class MeterUnit:
         if not self.connected(now):
             why = self.snapshot.offline_because or f"no good reading for more than {self.maximum_age:g} s"
             text = f"meter {self.name} does not tell: {why}"
-            found[f"{self.name}_offline"] = Condition(text, Priority.MEDIUM, logged=False, delay=self.maximum_age)
+            delay = 0.0 if self.snapshot.gone else self.maximum_age
+            found[f"{self.name}_offline"] = Condition(text, Priority.MEDIUM, logged=False, delay=delay)
         elif self.snapshot.pin_locked:
             text = f"meter {self.name} shows whole kWh and no power: enter its PIN, and switch the extended data on"
             found[f"{self.name}_pin"] = Condition(text, Priority.LOW)
