@@ -114,6 +114,7 @@ def account(
             period.complete = False
             if period.start >= until:
                 period.energy = None
+        period.complete = period.complete and period.energy is not None
     return result
 
 
@@ -165,9 +166,9 @@ def together(accounts: Sequence[Account]) -> Account:
     periods = [Period(one.start, one.end, one.energy, one.complete) for one in first.periods]
     for other in others:
         for period, more in zip(periods, other.periods, strict=True):
-            known = period.energy is not None and more.energy is not None
-            period.energy = period.energy + more.energy if known else None  # type: ignore[operator]
-            period.complete = period.complete and more.complete
+            both = period.energy, more.energy
+            period.energy = None if both[0] is None or both[1] is None else both[0] + both[1]
+            period.complete = period.complete and more.complete and period.energy is not None
     totals: dict[tuple[int, int], Decimal] = {}
     for gap in (gap for one in accounts for gap in one.gaps):
         totals[gap.start, gap.end] = totals.get((gap.start, gap.end), Decimal(0)) + gap.energy

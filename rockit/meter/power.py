@@ -33,9 +33,11 @@ def power(reading: Reading) -> Number | None:
         sign = _direction(reading) if absolute > 0 else 1
         if sign is not None:
             return sign * absolute
-    imported, exported = _number(reading, _IMPORT), _number(reading, _EXPORT)
-    if imported is not None or exported is not None:
-        return (imported or 0) - (exported or 0)
+    ways = [(sign, _number(reading, code)) for sign, code in ((1, _IMPORT), (-1, _EXPORT)) if code in reading.registers]
+    if ways:
+        # A meter may have one of them alone; one that it has and does not tell is not 0.
+        known = [sign * number for sign, number in ways if number is not None]
+        return sum(known) if len(known) == len(ways) else None
     return _number(reading, _HAGER)
 
 

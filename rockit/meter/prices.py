@@ -55,7 +55,11 @@ class Prices:
             if energy is None:
                 return None
             total += energy * _exact(one)
-        total -= (energies.get("export_energy") or Decimal(0)) * _exact(tariff.export_price)
+        if tariff.export_price and "export_energy" in energies:
+            exported = energies["export_energy"]
+            if exported is None:
+                return None  # what was paid for it is not known, and not nothing
+            total -= exported * _exact(tariff.export_price)
         return total / PER_KWH + self._days(start, end) * _exact(tariff.per_day)
 
     def _days(self, start: int, end: int) -> Decimal:

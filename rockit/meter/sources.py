@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 
 from rockit.common.framing import Damage, Damaged, ProtocolError
@@ -315,7 +316,7 @@ class Sharing(Source):
         self._shares = {name: Counter[str]() for name in self._meters}
         """What the bus has counted in each one's turns."""
         for name, (unit, _) in self._meters.items():
-            unit.counted = lambda name=name: self._shares[name]  # type: ignore[misc]
+            unit.counted = partial(self._shares.__getitem__, name)
 
     def connect(self) -> str:
         """Open the port. Who is on the bus is found out in its turn."""

@@ -10,17 +10,20 @@ from __future__ import annotations
 from binascii import crc_hqx
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_WORDS = tuple(_REVERSED[word & 0xFF] << 8 | _REVERSED[word >> 8] for word in range(65536))
+
+
+def _reversed(word: int) -> int:
+    return _REVERSED[word & 0xFF] << 8 | _REVERSED[word >> 8]
 
 
 def x25(data: bytes) -> int:
     """CRC-16/X-25 (HDLC); 0x906E of b"123456789"."""
-    return _WORDS[crc_hqx(data.translate(_REVERSED), 0xFFFF)] ^ 0xFFFF
+    return _reversed(crc_hqx(data.translate(_REVERSED), 0xFFFF)) ^ 0xFFFF
 
 
 def kermit(data: bytes) -> int:
     """CRC-16/KERMIT; 0x2189 of b"123456789"."""
-    return _WORDS[crc_hqx(data.translate(_REVERSED), 0)]
+    return _reversed(crc_hqx(data.translate(_REVERSED), 0))
 
 
 _ARC = []
