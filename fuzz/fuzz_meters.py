@@ -67,12 +67,12 @@ def _modbus() -> list[bytes]:
     return [*frames, bytes.fromhex("0001000000070104044366b334"), bytes.fromhex("000200000003018402")]
 
 
-SEEDS = {"sml": _sml(), "d0": _d0(), "p1": _p1(), "modbus": _modbus()}
+SEEDS = {"sml": _sml(), "d0": _d0(), "p1": _p1(), "modbus_framing": _modbus()}
 
 
 def decoders() -> dict[str, shared.Factory]:
     """Every decoder of a meter's protocol that is there."""
-    return shared.decoders(PACKAGE, MODULES) | shared.decoders("rockit.common.transport", ("modbus",))
+    return shared.decoders(PACKAGE, MODULES) | shared.decoders("rockit.common.transport", ("modbus_framing",))
 
 
 def run(runs: int, seed: int) -> dict[str, int]:

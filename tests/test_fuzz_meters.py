@@ -24,7 +24,7 @@ def fuzz():
 def test_every_meter_protocol_is_fuzzed(fuzz):
     protocols = SCRIPT.parent.parent / "rockit" / "meter" / "protocols"
     with_decoder = {path.stem for path in protocols.glob("*.py") if "\nclass Decoder" in path.read_text()}
-    assert {name.partition(".")[0] for name in fuzz.decoders()} == with_decoder | {"modbus"}
+    assert {name.partition(".")[0] for name in fuzz.decoders()} == with_decoder | {"modbus_framing"}
     assert with_decoder <= set(fuzz.SEEDS)
 
 

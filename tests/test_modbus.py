@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from bench import decoded, joined
@@ -55,8 +56,9 @@ frames = st.builds(
     st.one_of(
         st.binary(min_size=1, max_size=125).map(lambda d: bytes([3, 2 * len(d)]) + d + d),
         st.binary(min_size=1, max_size=125).map(lambda d: bytes([4, 2 * len(d)]) + d + d),
-        st.binary(min_size=4, max_size=4).map(lambda d: bytes([6]) + d),
-        st.sampled_from([1, 3, 4, 5, 6]).map(lambda f: bytes([f | 0x80, 2])),
+        st.binary(min_size=1, max_size=250).map(lambda d: bytes([2, len(d)]) + d),
+        st.tuples(st.sampled_from([5, 6, 16]), st.binary(min_size=4, max_size=4)).map(lambda w: bytes([w[0]]) + w[1]),
+        st.sampled_from([1, 2, 3, 4, 5, 6, 16]).map(lambda f: bytes([f | 0x80, 2])),
     ),
 )
 
@@ -224,6 +226,52 @@ def test_modbus_tcp_numbers_its_questions_and_needs_no_other():
     assert len(bus._line.asked) == 2
 
 
+class SlowWriter:
+    """In place of a line: as `Slow`, and it knows which question each answer belongs to."""
+
+    def __init__(self, arrivals):
+        self.arrivals = iter(arrivals)
+        self.counters = Counter()
+        self.pending = []
+        self.asked = 0
+
+    def exchange(self, request):
+        unit, function, address, count = struct.unpack(">BBHH", request.data[:6])
+        self.asked += 1
+        body = bytes([2 * count]) + registers(unit, address, count) if function == 3 else request.data[2:6]
+        if address % 7 == 0:
+            function, body = function | 0x80, b"\2"
+        self.pending.append((self.asked, Frame(unit, bytes([function]) + body)))
+        for _ in range(next(self.arrivals, 99)):
+            if not self.pending:
+                break
+            whose, frame = self.pending.pop(0)
+            if request.matches(frame):
+                # A refusal may be an older one's: it does not pass for success, and the account is kept.
+                assert whose == self.asked or frame.pdu[0] & 0x80
+                return frame
+        raise NoAnswer("too late")
+
+
+written = st.tuples(st.integers(5, 8), st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=3))
+
+
+@settings(deadline=None)
+@given(st.lists(written, max_size=12), st.lists(st.integers(0, 3), max_size=40))
+def test_a_late_echo_is_never_taken_for_that_of_another_write_of_several_registers(asked, arrivals):
+    bus = ModbusBus("/dev/null", SETTINGS, threading.Event(), print, clock=lambda: 0.0)
+    bus._line = SlowWriter(arrivals)
+    for address, values in asked:
+        with suppress(NoAnswer, Refused):
+            bus.write_registers(1, address, values)
+
+
+@pytest.mark.parametrize("count", [0, 124])
+def test_so_many_registers_cannot_be_written_at_once(count):
+    with pytest.raises(ValueError, match=r"cannot be written at once"):
+        scripted("10 0000 0003").write_registers(1, 0, [0] * count)
+
+
 class Scripted:
     """In place of a line: one answer, whatever is asked, if it matches."""
 
@@ -273,6 +321,13 @@ def test_writes_and_coils():
     scripted("05 0003 ff00").write_coil(1, 3, True)
     with pytest.raises(NoAnswer):
         scripted("06 0010 01f5").write_register(1, 16, 500)
+    scripted("10 0000 0003").write_registers(1, 0, (5, 1, 49))
+    for other in ("10 0000 0002", "10 0001 0003", "06 0000 0003", "10 0000 0003 00"):
+        with pytest.raises(NoAnswer):
+            scripted(other).write_registers(1, 0, (5, 1, 49))
+    assert scripted("02 02 81 01").read_discrete_inputs(1, 0, 9) == (True, *[False] * 6, True, True)
+    with pytest.raises(NoAnswer):
+        scripted("01 02 81 01").read_discrete_inputs(1, 0, 9)
     assert scripted("01 02 05 02").read_coils(1, 0, 10) == (
         True, False, True, False, False, False, False, False, False, True
     )  # fmt: skip

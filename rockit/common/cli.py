@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 import msgspec
@@ -19,6 +19,8 @@ from rockit.common import config as configs
 from rockit.common import registry
 from rockit.common.errors import CONFIG_ERROR, USAGE_ERROR, Code, CommandError, ConfigError
 from rockit.common.launch import open_streams
+
+C = TypeVar("C", bound=msgspec.Struct)
 
 if TYPE_CHECKING:
     from rockit.common.remote.client import UntypedClient as Client  # of whatever kind it is
@@ -38,6 +40,10 @@ class Target:
     def __init__(self, kind: str, given: str | None) -> None:
         self._kind = kind
         self._given = given
+
+    def load(self, cls: type[C]) -> C:
+        """The daemon's whole config, for what can be said without it. Raises ConfigError."""
+        return configs.load(configs.find(self._kind, self._given), cls)
 
     def connect(self) -> Client:
         """A client for the daemon that the config names. Raises ConfigError."""

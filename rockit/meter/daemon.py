@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from rockit.common import daemon
 from rockit.common.alarms import Transition
+from rockit.common.beats import Beats
 from rockit.common.conditions import Condition, Priority
 from rockit.common.device import Alarms
 from rockit.common.log import Log
@@ -31,8 +32,6 @@ from rockit.meter.unit import MeterUnit
 
 SAVE_EVERY = 10.0
 """What may be a little old is saved so often, s: counters go on from the meter's own reading anyway."""
-LATE = 60.0
-"""A loop that has not been alive for so long hangs, s: longer than the name of a host may be looked for."""
 ALWAYS_COUNTED = (
     "polls", "polls_failed", "requests", "answers", "timeouts", "checksum", "truncated", "malformed", "garbage",
     "lost_bytes", "implausible", "port_lost", "connections_lost", "commands", "internal_errors",
@@ -79,26 +78,6 @@ class MeterRecord:
     def event(self, name: str, value: str, detail: str) -> None:
         """See `Recording`."""
         self._record.event("meter", name, value, detail)
-
-
-class Beats:
-    """The watchdog of a daemon with several loops: it is fed while all of them live."""
-
-    def __init__(self, feed: Callable[[], None]) -> None:
-        self._feed = feed
-        self._last: list[float] = []
-
-    def new(self) -> Callable[[], None]:
-        """For one more loop: what it calls to show that it lives."""
-        number = len(self._last)
-        self._last.append(time.monotonic())
-
-        def beat() -> None:
-            now = self._last[number] = time.monotonic()
-            if now - min(self._last) < LATE:
-                self._feed()
-
-        return beat
 
 
 class MeterDaemon:

@@ -15,6 +15,7 @@ from rockit.common.errors import ConfigError
 
 KINDS = {
     "chillerd": ("rockit.chiller.config", "ChillerConfig"),
+    "boilerd": ("rockit.boiler.config", "BoilerConfig"),
     "meterd": ("rockit.meter.config", "MeterdConfig"),
     "registry": ("rockit.common.registry", "Registry"),
 }
@@ -41,7 +42,8 @@ def guess(path: str) -> str:
         return "chillerd"  # its own check says what is wrong with the file
     if isinstance(raw, dict) and {"machines", "daemons"} & raw.keys():
         return "registry"
-    return "meterd" if isinstance(raw, dict) and "meters" in raw else "chillerd"
+    keys = raw.keys() if isinstance(raw, dict) else set()
+    return "meterd" if "meters" in keys else "boilerd" if {"relays", "relay_port"} & keys else "chillerd"
 
 
 def check_file(path: str, kind: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from rockit.boiler.simulators import SIMULATORS as BOILERS
 from rockit.chiller.simulators import SIMULATORS as CHILLERS
 from rockit.common import cli
 from rockit.common.errors import CONFIG_ERROR, CommandError, ConfigError, Unreachable
@@ -17,8 +18,10 @@ from rockit.meter.simulators import SIMULATORS as METERS
 if TYPE_CHECKING:
     from rockit.common.remote.client import Client
 
-MODELS = {"chiller": ("t257p", CHILLERS), "meter": ("sml", METERS)}
+MODELS = {"chiller": ("t257p", CHILLERS), "boiler": ("lochinvar", BOILERS), "meter": ("sml", METERS)}
 """Kind of device -> the model that is simulated when none is named, and all of them."""
+PLANT = "plant"
+"""All of a boiler plant together."""
 CONTROL_TIMEOUT = 5.0
 
 
@@ -114,7 +117,9 @@ def _value(text: str) -> Any:
 @group.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
 @click.option(
-    "--kind", type=click.Choice(["chillerd", "meterd", "registry"]), help="what the file is for; guessed when left out"
+    "--kind",
+    type=click.Choice(["chillerd", "boilerd", "meterd", "registry"]),
+    help="what the file is for; guessed when left out",
 )
 def check(configs: tuple[str, ...], kind: str | None) -> None:
     """Check config files and registries; list everything that is wrong. Exit 0 or 78."""
@@ -132,8 +137,13 @@ def check(configs: tuple[str, ...], kind: str | None) -> None:
 
 
 @group.command()
-@click.argument("kind", type=click.Choice(sorted(MODELS)))
-@click.option("--link", required=True, type=click.Path(), help="where to put the port: a link to a pseudo terminal")
+@click.argument("kind", type=click.Choice(sorted([*MODELS, PLANT])))
+@click.option(
+    "--link",
+    required=True,
+    type=click.Path(),
+    help="where to put the port: a link to a pseudo terminal; of a plant: a folder",
+)
 @click.option(
     "--model",
     "--kind",
@@ -152,7 +162,9 @@ def simulate(
 ) -> None:  # fmt: skip
     """Simulate a device on a pseudo terminal at PATH until Ctrl-C.
 
-    While it runs, `rockit fault PATH` lists its faults and switches them.
+    While it runs, `rockit fault PATH` lists its faults and switches them. A `plant` is a boiler, a relay board, 1-wire
+    sensors and a weather server in the folder PATH, around one loop of water; PATH/boiler.json has the keys of a
+    boilerd config that lead there.
     """
     import time
     from urllib.parse import quote
@@ -161,6 +173,9 @@ def simulate(
     from rockit.common.simulate_control import SimulatorError
     from rockit.common.simulate_pty import serve
 
+    if kind == PLANT:
+        _simulate_plant(link, speed, options)
+        return
     usual, known = MODELS[kind]
     if replay is not None:
         if kind != "meter" or model is not None:
@@ -179,6 +194,25 @@ def simulate(
         raise click.UsageError(str(error)) from None
     try:
         serve(device, link, speed=speed, ready=lambda: click.echo(f"simulating {model} at {link}; Ctrl-C ends it"))
+    except SimulatorError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _simulate_plant(folder: str, speed: float, options: tuple[str, ...]) -> None:
+    from rockit.boiler.simulators.site import serve_site
+    from rockit.common.simulate_control import SimulatorError
+
+    given: dict[str, Any] = {}
+    for option in options:
+        key, _, text = option.partition("=")
+        try:
+            given[key] = text if key == "start" else int(text) if key in ("chillers", "seed") else float(text)
+        except ValueError:
+            raise click.UsageError(f"{key} must be a number, not {text!r}") from None
+    try:
+        serve_site(folder, speed, given, lambda config: click.echo(f"simulating a plant, see {config}; Ctrl-C ends it"))
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(str(error)) from None
     except SimulatorError as error:
         raise click.ClickException(str(error)) from None
 

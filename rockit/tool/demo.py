@@ -21,7 +21,7 @@ from rockit.common.errors import USAGE_ERROR
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "config" / "demo"
 READY_WITHIN = 30.0
-KINDS = ("chiller", "meter")
+KINDS = ("chiller", "boiler", "meter")
 """The command lines of what the demo starts."""
 
 
@@ -86,7 +86,7 @@ class Demo:
         return targets
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `chiller …` or `meter …`."""
+        """Run `chiller …`, `boiler …` or `meter …`."""
         program, *rest = arguments
         return subprocess.run(  # noqa: S603
             [sys.executable, str(ROOT / program), *rest], env=self.environment, text=True, capture_output=True,
@@ -124,8 +124,8 @@ def _connected(demo: Demo, kind: str) -> bool:
     if answer.returncode != 0:
         return False
     status = json.loads(answer.stdout)
-    # Of a chiller: a whole poll, and a decision.
-    return status["connected"] is True and (kind != "chiller" or "why" in status)
+    # Of a chiller and a boiler: a whole poll, and a decision.
+    return status["connected"] is True and (kind == "meter" or "why" in status or "devices" in status)
 
 
 def main() -> int:
@@ -174,6 +174,7 @@ def _explain(demo: Demo, configs: dict[str, Path]) -> None:
         _say(f"  export {kind.upper()}D_CONFIG_PATH={shlex.quote(str(config))}")
     _say("  ./chiller mode manual; ./chiller enable; ./chiller setpoint 12; ./chiller watch")
     _say("  ./chiller history --since 10m --format plot; ./chiller history --events; ./chiller export -o day.csv")
+    _say("  ./boiler watch; ./boiler explain; ./boiler season summer; ./boiler settings; ./boiler override boiler off")
     _say("  ./meter watch; ./meter energy house --by hour --since 3h; ./meter history --key house.power --format plot")
     _say(f"  bin/rockit fault {shlex.quote(str(demo.scratch / 'chiller-port'))} unplug        # and `unplug off`")
     _say("Ctrl-C ends the demo.")

@@ -102,7 +102,7 @@ def check(store: str | None, repair: bool) -> None:
     from rockit.history.checking import Checker
     from rockit.history.judging import What
     from rockit.history.places import looking, salvage, writing
-    from rockit.tool.bar import bar
+    from rockit.common.bar import bar
 
     url = _url(store)
 
@@ -159,7 +159,7 @@ def vacuum(store: str | None, days: int | None, place: str | None, yes: bool) ->
     from rockit.history import maintenance
     from rockit.history.places import forwards, looking, writing
     from rockit.history.store import wall_clock
-    from rockit.tool.bar import bar
+    from rockit.common.bar import bar
 
     url, now = _url(store), wall_clock()
     with looking(url, older=True) as database:
@@ -265,7 +265,7 @@ def import_(
     from rockit.history.places import mending
     from rockit.meter.config import name_problem
     from rockit.tool import bringing
-    from rockit.tool.bar import bar
+    from rockit.common.bar import bar
 
     if as_meter is not None and (problem := name_problem(as_meter)):
         raise click.UsageError(f"--as-meter {as_meter}: {problem}")

@@ -41,6 +41,9 @@ class Line(Generic[F]):
     of `synchronise` are asked first: one that nothing else asks, or two different ones, of which at most the first can
     be answered by what was owed. Behind the last answer nothing old can come.
     `beat` is called at least each second while a request is under way.
+
+    A device that also talks unasked: its driver sets `unasked`, which is given each frame that answers nothing we
+    asked and returns whether it takes it; what it does not take is foreign.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Line(Generic[F]):
         self._unsettled = False
         self._owed = False
         self._deadline: float | None = None
+        self.unasked: Callable[[F], bool] = lambda _: False
 
     @property
     def is_open(self) -> bool:
@@ -187,7 +191,7 @@ class Line(Generic[F]):
             self.counters["late"] += 1
         elif self._answered is not None and self._answered.matches(frame):
             self.counters["doubled"] += 1
-        else:
+        elif not self.unasked(frame):
             self.counters["foreign"] += 1
 
     def pause(self) -> None:
