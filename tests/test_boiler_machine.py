@@ -10,25 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import msgspec
+from boilerloop import CHILLERS, RELAYS, SOURCES, Loop, forbidden
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from rockit.boiler import plant, safety, seasons
-from rockit.boiler.kept import Saved
-from rockit.boiler.memory import Memory, Request, Trend
 from rockit.boiler.model import BOILER, SUMMER_VALVE, VALVES, WINTER_VALVE, Override, Season
-from rockit.boiler.plant import Decision, Facts, Site
-from rockit.boiler.safety import RETURN_LOW, Guard, Limits, Seen, Verdict, judge
-from rockit.boiler.settings import BadSetting, Settings, changed
+from rockit.boiler.plant import Decision, Facts
+from rockit.boiler.safety import RETURN_HIGH, RETURN_LOW, Guard, Verdict
+from rockit.boiler.settings import BadSetting, changed
 from rockit.boiler.units import Scale
-from rockit.common.moments import moved
 
-CHILLERS = ("chiller1", "chiller2")
-SOURCES = (BOILER, *CHILLERS)
-RELAYS = (*SOURCES, *VALVES)
-ROUNDS = 4
 SLACK = 1e-3
 """What a moment loses on its way over the disk, s."""
 waters = st.sampled_from([None, -5.0, 1.0, 2.5, 3.0, 5.0, 8.0, 11.0, 12.0, 15.0, 30.0, 44.0, 60.0, 95.0])
@@ -42,51 +35,12 @@ CHANGES: tuple[dict[str, float], ...] = (
 )  # fmt: skip
 
 
-class CrashedError(Exception):
-    """The process is gone."""
-
-
-def forbidden(relays: Mapping[str, bool]) -> bool:
-    """Whether valves and sources may never be so."""
-    boiler, chiller = relays[BOILER], any(relays[name] for name in CHILLERS)
-    winter, summer = relays[WINTER_VALVE], relays[SUMMER_VALVE]
-    return (winter and summer) or (boiler and chiller) or (boiler and not winter) or (chiller and not summer)
-
-
-def restarted(saved: Saved, monotonic: float, wall: float, monotonic_then: float, wall_then: float) -> Saved:
-    """What a restart finds of what was kept: over the disk, with the clocks before and after it."""
-    to_utc = wall - monotonic
-    written = replace(
-        saved, memory=moved(saved.memory, to_utc, float("inf")), guard=moved(saved.guard, to_utc, float("inf"))
-    )
-    read = msgspec.json.decode(msgspec.json.encode(written), type=Saved)
-    by = monotonic_then - wall_then
-    memory = replace(moved(read.memory, by, monotonic_then), trend=Trend())
-    memory = replace(memory, devices={name: replace(one, read_at=None) for name, one in memory.devices.items()})
-    return replace(read, memory=memory, guard=moved(read.guard, by, monotonic_then))
-
-
-class PlantMachine(RuleBasedStateMachine):
+class PlantMachine(Loop, RuleBasedStateMachine):
     """A plant, its board, its people, and its daemon."""
 
     @initialize(valve=st.sampled_from([None, *VALVES]), halting=st.booleans())
     def begin(self, valve: str | None, halting: bool) -> None:
-        self.board = dict.fromkeys(RELAYS, False)
-        if valve is not None:
-            self.board[valve] = True
-        self.halting = halting
-        """Whether the loop stops at the first relay that does not follow; what must hold, holds in both ways."""
-        self.stuck: set[str] = set()
-        self.silent = False
-        self.true, self.monotonic, self.wall = 0.0, 50.0, 1.7e9
-        self.settings = Settings()
-        self.saved = Saved()
-        self.facts = Facts(return_temp=11.0, water_out=11.0, outside=10.0, average=10.0)
-        self.mad: dict[str, bool] | None = None
-        self.fuse: int | None = None
-        # The books.
-        self.read_as: dict[str, tuple[bool, float]] = {}
-        self.seen_emergency = False
+        self.start(valve, None, halting)
 
     # What happens.
 
@@ -108,17 +62,13 @@ class PlantMachine(RuleBasedStateMachine):
         self.poll()
 
     @rule(name=st.sampled_from(SOURCES), override=st.sampled_from(Override))
-    def override(self, name: str, override: Override) -> None:
-        overrides = {**self.saved.request.overrides, name: override}
-        self.saved = replace(self.saved, request=Request(overrides))
+    def somebody_overrides(self, name: str, override: Override) -> None:
+        self.override(name, override)
         self.poll()
 
     @rule(season=st.sampled_from([None, Season.WINTER, Season.SUMMER]))
     def season(self, season: Season | None) -> None:
-        state = replace(self.saved.memory.season, automatic=season is None)
-        if season is not None and (state.season is None or state.season.target is not season):
-            state = seasons.begin(state, season)
-        self.saved = replace(self.saved, memory=replace(self.saved.memory, season=state))
+        self.go(season)
         self.poll()
 
     @rule(change=st.sampled_from(CHANGES))
@@ -177,8 +127,10 @@ class PlantMachine(RuleBasedStateMachine):
         self.fuse = operations
         self.poll()
 
-    @rule(down=st.sampled_from([0.0, 5.0, 100.0, 4000.0]), reboot=st.booleans(), back=st.sampled_from([0.0, 0.0, 50.0, 9e4]),
-          kept=st.sampled_from([True, True, True, False]))  # fmt: skip
+    @rule(
+        down=st.sampled_from([0.0, 5.0, 100.0, 4000.0]), reboot=st.booleans(),
+        back=st.sampled_from([0.0, 0.0, 50.0, 9e4]), kept=st.sampled_from([True, True, True, False]),
+    )  # fmt: skip
     def restart(self, down: float, reboot: bool, back: float, kept: bool) -> None:
         self.crash(down, reboot, back, kept)
         self.poll()
@@ -203,81 +155,14 @@ class PlantMachine(RuleBasedStateMachine):
         valves = {valve: self.board[valve] for valve in VALVES}
         assert valves == {WINTER_VALVE: season is Season.WINTER, SUMMER_VALVE: season is Season.SUMMER}
 
-    # The query loop.
+    # What must hold.
 
-    def advance(self, seconds: float) -> None:
-        self.true += seconds
-        self.monotonic += seconds
-        self.wall += seconds
-
-    def crash(self, down: float, reboot: bool, back: float, kept: bool) -> None:
-        before = self.monotonic, self.wall
-        self.advance(down)
-        self.wall -= back
-        if reboot:
-            self.monotonic = 20.0
-        found = restarted(self.saved, *before, self.monotonic, self.wall) if kept else Saved()
-        self.saved = found
-        self.fuse = None
-
-    def operation(self) -> None:
-        if self.fuse is not None:
-            self.fuse -= 1
-            if self.fuse < 0:
-                raise CrashedError
-
-    def read(self) -> dict[str, bool] | None:
-        if self.silent:
-            return None
-        for name, on in self.board.items():
-            if name not in self.read_as or self.read_as[name][0] is not on:
-                self.read_as[name] = on, self.true
-        return dict(self.board)
-
-    def poll(self) -> None:
-        try:
-            self.one_poll()
-        except CrashedError:
-            self.crash(3.0, False, 0.0, True)
-
-    def one_poll(self) -> None:
-        self.operation()
-        relays = self.read()
-        for turn in range(ROUNDS + 1):
-            decision, verdict = self.decide(relays)
-            if turn == ROUNDS or not verdict.orders:
-                break
-            for name, on in verdict.orders:
-                assert relays is not None
-                self.operation()
-                before = dict(self.board)
-                if name not in self.stuck:
-                    self.board[name] = on
-                self.check_move(before, name, on)
-                self.operation()
-                relays = self.read()
-                if self.board[name] is not on and self.halting:
-                    break
-
-    def decide(self, relays: dict[str, bool] | None) -> tuple[Decision, Verdict]:
-        facts = replace(self.facts, relays=relays, broken=self.saved.guard.broken)
-        now, before = self.monotonic, self.saved
-        site = Site(True, CHILLERS, True, True)
-        decision = plant.decide(facts, self.saved.request, self.settings, site, self.saved.memory, now)
-        limits = Limits(SOURCES, True, self.settings.valve_time, self.settings.return_low, self.settings.return_high)
-        season = decision.memory.season.season
-        seen = Seen(facts.relays, facts.return_temp, plant.waters_of(facts), season)
-        wanted = decision.relays if self.mad is None else self.mad
-        verdict = judge(wanted, seen, limits, self.saved.guard, now)
-        self.saved = replace(self.saved, memory=decision.memory, guard=verdict.guard)
-        self.check_emergency(relays, before.guard, verdict)
-        self.check_orders(relays, verdict, season)
+    def judged(self, relays: dict[str, bool] | None, before: Guard, decision: Decision, verdict: Verdict) -> None:
+        self.check_emergency(relays, before, verdict)
+        self.check_orders(relays, verdict, decision.memory.season.season)
         if self.mad is None:
             self.check_control(relays, decision, verdict)
-        self.check_frost(relays, facts, decision, verdict)
-        return decision, verdict
-
-    # What must hold.
+        self.check_frost(relays, decision, verdict)
 
     def so_for(self, name: str, on: bool) -> float:
         """How long, in true time, that relay has been read so; -1: it is not so."""
@@ -313,13 +198,13 @@ class PlantMachine(RuleBasedStateMachine):
             assert self.so_for(other, False) >= self.settings.valve_time, "not known to be closed"
             assert not emergency or (name == WINTER_VALVE and emergency == (RETURN_LOW,))
         if moving and running:
-            assert relays[WINTER_VALVE] and relays[SUMMER_VALVE], "a valve closes on what runs"
+            assert all(relays[valve] for valve in VALVES), "a valve closes on what runs"
             if running == [BOILER]:
                 assert moving == [SUMMER_VALVE], "the boiler loses its water"
             if BOILER not in running:
                 assert moving == [WINTER_VALVE], "the chillers lose their water"
 
-    def check_move(self, before: Mapping[str, bool], name: str, on: bool) -> None:
+    def switched(self, before: dict[str, bool], name: str, on: bool) -> None:
         """No order of ours makes what is forbidden of what was not."""
         assert forbidden(before) or not forbidden(self.board), (name, on)
 
@@ -333,7 +218,7 @@ class PlantMachine(RuleBasedStateMachine):
             assert relays is not None
             assert not forbidden(relays)
             value = self.facts.return_temp
-            if value is not None:
+            if value is not None and {RETURN_LOW, RETURN_HIGH} & set(before.emergency):
                 assert self.settings.return_low <= value <= self.settings.return_high
         if set(guard.emergency) - set(before.emergency):
             assert not guard.acknowledged
@@ -359,18 +244,16 @@ class PlantMachine(RuleBasedStateMachine):
         if state.season is not None and state.season.changing and state.step is not seasons.Step.STOP:
             assert not any(relays[name] for name in SOURCES), "a valve moves while something runs"
 
-    def check_frost(
-        self, relays: Mapping[str, bool] | None, facts: Facts, decision: Decision, verdict: Verdict
-    ) -> None:
+    def check_frost(self, relays: Mapping[str, bool] | None, decision: Decision, verdict: Verdict) -> None:
         """In winter cold water is heated, whoever said off, and also where that cold is an emergency."""
-        known = facts.return_temp
+        known = self.facts.return_temp
         cold = known is not None and known < self.settings.freeze_on
         if relays is None or decision.memory.season.season is not Season.WINTER or not cold:
             return
         assert decision.relays[BOILER] or decision.held.get(BOILER) == "the minimum time off"
         assert decision.demand is not None
         ready = self.so_for(WINTER_VALVE, True) >= self.settings.valve_time + 2 * SLACK and not relays[SUMMER_VALVE]
-        hot = any(water > safety.HOTTEST for water in plant.waters_of(facts))
+        hot = any(water > safety.HOTTEST for water in plant.waters_of(self.facts))
         ready = ready and not hot and verdict.guard.emergency in ((), (RETURN_LOW,))
         told = self.mad is None and decision.relays[BOILER]
         guarded = self.saved.guard.contacts[WINTER_VALVE]

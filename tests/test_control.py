@@ -29,6 +29,7 @@ from rockit.chiller.control import (
 )
 from rockit.chiller.model import ChillerMode, RunState
 from rockit.common.conditions import Priority
+from rockit.common.moments import moved
 
 MANUAL, AUTOMATIC = ChillerMode.MANUAL, ChillerMode.AUTOMATIC
 STANDBY, RUN = RunState.STANDBY, RunState.RUN
@@ -92,10 +93,10 @@ class Plant:
 
     def restart(self, down_for: float = 0.0, clock_step: float = 0.0) -> None:
         """A new daemon on a host that was booted anew: another monotonic clock, memory from the state file."""
-        saved = msgspec.json.encode(self.memory.shifted(1.7e9 - self.now, latest=math.inf))
+        saved = msgspec.json.encode(moved(self.memory, 1.7e9 - self.now, math.inf))
         wall = 1.7e9 + down_for + clock_step
         self.now = 7.0
-        self.memory = msgspec.json.decode(saved, type=Memory).shifted(self.now - wall, latest=self.now)
+        self.memory = moved(msgspec.json.decode(saved, type=Memory), self.now - wall, self.now)
 
     @property
     def runs(self) -> bool:

@@ -31,6 +31,7 @@ from rockit.chiller.control import (
     decide,
 )
 from rockit.chiller.model import ChillerMode, RunState
+from rockit.common.moments import moved
 
 BROKEN = [None, math.nan, 999.9]
 temperatures = st.one_of(st.sampled_from(BROKEN), st.sampled_from([-20.0, 4.9, 5.0, 6.0, 7.0, 7.1, 20.0]))
@@ -142,11 +143,11 @@ class Site(RuleBasedStateMachine):
 
     @rule(down=st.sampled_from([0.0, 30.0, 3600.0]), step=st.sampled_from([0.0, 0.0, -40.0, -1e7]))
     def restart(self, down: float, step: float) -> None:
-        saved = msgspec.json.encode(self.memory.shifted(self.wall - self.monotonic, latest=math.inf))
+        saved = msgspec.json.encode(moved(self.memory, self.wall - self.monotonic, math.inf))
         self.advance(down)
         self.wall += step
         self.monotonic = 5.0
-        self.memory = msgspec.json.decode(saved, type=Memory).shifted(self.monotonic - self.wall, latest=self.monotonic)
+        self.memory = moved(msgspec.json.decode(saved, type=Memory), self.monotonic - self.wall, self.monotonic)
 
     # The chiller.
 

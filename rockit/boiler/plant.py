@@ -227,7 +227,7 @@ def _wishes(
         heat, why = heating.hysteresis(value, effective, settings, memory, now)
         if season is not Season.WINTER:
             heat = False
-            wishes[BOILER] = Wish(False, _not_in(season))
+            wishes[BOILER] = _out_of_season(season, request.override(BOILER))
         elif memory.frost:
             wishes[BOILER] = Wish(True, heating.frost_reason(memory, waters), firm=True)
         else:
@@ -235,7 +235,7 @@ def _wishes(
         if heat is not memory.heating:
             memory = replace(memory, heating=heat)
     if season is not Season.SUMMER:
-        wishes |= dict.fromkeys(site.chillers, Wish(False, _not_in(season)))
+        wishes |= {name: _out_of_season(season, request.override(name)) for name in site.chillers}
         return wishes, memory if memory.far_at is None else replace(memory, far_at=None)
     memory = _far(memory, value, effective, settings, now)
     chillers = _cooling(facts, request, settings, site, memory, value, effective, now)
@@ -247,10 +247,12 @@ def _wishes(
     return wishes, memory
 
 
-def _not_in(season: Season | None) -> Reason:
+def _out_of_season(season: Season | None, override: Override) -> Wish:
     if season is None:
-        return Reason("the season is not known yet")
-    return Reason(f"the season is {season.name}" if not season.changing else f"the season changes ({season.name})")
+        why = "the season is not known yet"
+    else:
+        why = f"the season changes ({season.name})" if season.changing else f"the season is {season.name}"
+    return Wish(False, Reason(why), firm=override is Override.OFF)
 
 
 def _overridden(override: Override, wish: Wish) -> Wish:

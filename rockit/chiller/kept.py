@@ -11,6 +11,7 @@ from rockit.chiller.model import MEASUREMENTS
 from rockit.common.conditions import Condition, Priority
 from rockit.common.device import Alarms
 from rockit.common.log import Log
+from rockit.common.moments import moved
 from rockit.common.state import Keeper, StateFile
 
 LOST = Condition(
@@ -60,7 +61,7 @@ class KeptState:
             request = replace(request, setpoint=None)
         if request.setpoint is not None and not low <= request.setpoint <= high:
             self._log.warning(f"the saved set point, {request.setpoint:g} °C, is outside the limits, which hold")
-        memory = saved.memory.shifted(time.monotonic() - time.time(), latest=time.monotonic()).restarted()
+        memory = moved(saved.memory, time.monotonic() - time.time(), time.monotonic()).restarted()
         if saved.driver not in ("", self._driver):
             self._log.warning(f"what was known of the {saved.driver} is forgotten; this is a {self._driver}")
             memory = memory.of_the_site()
@@ -74,7 +75,7 @@ class KeptState:
         if worth == self._worth and abs(to_utc - self._to_utc) < CLOCK_STEP and not self._keeper.failing:
             return
         self._worth, self._to_utc = worth, to_utc
-        self._keeper.put(Saved(request, memory.shifted(to_utc, latest=float("inf")), self._driver))
+        self._keeper.put(Saved(request, moved(memory, to_utc, float("inf")), self._driver))
 
     def saved(self, within: float) -> bool:
         """Whether all that was given is on the disk; waits `within` s for that."""

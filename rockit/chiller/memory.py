@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 from rockit.chiller import setpoint
 from rockit.chiller.model import ChillerMode
@@ -49,18 +49,6 @@ class Memory:
     trips: int = 0
     tripped_at: float | None = None
     setpoint: setpoint.Memory = field(default_factory=setpoint.Memory)
-
-    def shifted(self, by: float, latest: float) -> Memory:
-        """The same with every time moved by `by` s and none later than `latest`: how times survive a restart.
-
-        A clock that was set back makes a time lie ahead; it then counts as `latest`, so that no protection ends early.
-        """
-
-        def move(memory: object) -> dict[str, float]:
-            times = {f.name: getattr(memory, f.name) for f in fields(memory) if f.name.endswith("_at")}  # type: ignore[arg-type]
-            return {name: min(time + by, latest) for name, time in times.items() if time is not None}
-
-        return replace(self, **move(self), setpoint=replace(self.setpoint, **move(self.setpoint)))  # type: ignore[arg-type]
 
     def restarted(self) -> Memory:
         """Whoever has just started has asked no other daemon yet: what was missing is missing from now on."""

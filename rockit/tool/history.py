@@ -99,10 +99,10 @@ def check(store: str | None, repair: bool) -> None:
     rockit history check /etc/chillerd/clasp.json
     rockit history check --repair copy.sqlite
     """
+    from rockit.common.bar import bar
     from rockit.history.checking import Checker
     from rockit.history.judging import What
     from rockit.history.places import looking, salvage, writing
-    from rockit.common.bar import bar
 
     url = _url(store)
 
@@ -156,10 +156,10 @@ def vacuum(store: str | None, days: int | None, place: str | None, yes: bool) ->
     rockit history vacuum --keep-raw-days 3650 /etc/chillerd/clasp.json
     rockit history vacuum --drop-outbox clasp/old_name /etc/chillerd/clasp.json
     """
+    from rockit.common.bar import bar
     from rockit.history import maintenance
     from rockit.history.places import forwards, looking, writing
     from rockit.history.store import wall_clock
-    from rockit.common.bar import bar
 
     url, now = _url(store), wall_clock()
     with looking(url, older=True) as database:
@@ -261,11 +261,11 @@ def import_(
         --into /etc/boilerd/clasp.json
     rockit history import history.sqlite.corrupt-20261121T101500Z --into /etc/chillerd/clasp.json
     """
+    from rockit.common.bar import bar
     from rockit.history.imports import ImportProblem, Options, guess
     from rockit.history.places import mending
     from rockit.meter.config import name_problem
     from rockit.tool import bringing
-    from rockit.common.bar import bar
 
     if as_meter is not None and (problem := name_problem(as_meter)):
         raise click.UsageError(f"--as-meter {as_meter}: {problem}")
