@@ -34,6 +34,7 @@ bench: $(DEV_STAMP)
 fuzz: $(DEV_STAMP)
 	$(BIN)/python fuzz/fuzz_thermotek.py --runs 200000
 	$(BIN)/python fuzz/fuzz_meters.py --runs 50000
+	$(BIN)/python fuzz/fuzz_boiler.py --runs 50000
 
 schema: $(RUN_STAMP)
 	$(BIN)/python -m rockit.tool.check config/schema

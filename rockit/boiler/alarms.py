@@ -16,6 +16,8 @@ CHANGE_SLACK = 900.0
 """A change of season that takes so much longer than its times is stuck, s."""
 DIFFERS = 2.0
 """A boiler that holds another set point than it was asked for, by more than this, K, has another span."""
+STARTING = 10.0
+"""An input that nobody has told yet, when the daemon has just started, is not lost yet, s."""
 SETTLED = 60.0
 """It has so long to take over a set point, s."""
 
@@ -64,14 +66,14 @@ def _of_sensors(found: dict[str, Condition], decision: Decision, sources: Source
     why = sources.sensors.get("return", "")
     if why and decision.return_how == "boiler":
         text = f"the return sensor is lost, and the boiler's inlet stands for it: {why}"
-        found["return_sensor"] = Condition(text, Priority.HIGH)
+        found["return_sensor"] = Condition(text, Priority.HIGH, delay=STARTING)
     elif decision.return_how == "none":
         season = decision.memory.season.season
         then = "heats against frost only" if season in (Season.WINTER, Season.TO_WINTER) else "does not cool"
         text = f"the return temperature is not known, and the plant {then}: {why or 'no sensor is configured'}"
-        found["return_sensor"] = Condition(text, Priority.CRITICAL)
+        found["return_sensor"] = Condition(text, Priority.CRITICAL, delay=STARTING)
     if why := sources.sensors.get("outlet", ""):
-        found["outlet_sensor"] = Condition(f"the outlet sensor is lost: {why}", Priority.LOW)
+        found["outlet_sensor"] = Condition(f"the outlet sensor is lost: {why}", Priority.LOW, delay=STARTING)
 
 
 def _of_weather(found: dict[str, Condition], decision: Decision, site: Site, sources: Sources) -> None:
@@ -84,7 +86,7 @@ def _of_weather(found: dict[str, Condition], decision: Decision, site: Site, sou
     }[decision.outside_how]
     text = f"the outside temperature is not known, {instead}: {sources.weather}"
     priority = Priority.MEDIUM if decision.outside_how == "last known" else Priority.HIGH
-    found["weather"] = Condition(text, priority)
+    found["weather"] = Condition(text, priority, delay=STARTING)
 
 
 def _of_frost(found: dict[str, Condition], decision: Decision, request: Request) -> None:
@@ -105,7 +107,7 @@ def _of_the_boiler(found: dict[str, Condition], decision: Decision, sources: Sou
         return
     if sources.boiler:
         text = f"the boiler does not answer, and heats by its own settings when its relay is on: {sources.boiler}"
-        found["boiler_offline"] = Condition(text, Priority.HIGH, logged=False)
+        found["boiler_offline"] = Condition(text, Priority.HIGH, delay=STARTING, logged=False)
     if sources.faults:
         found["boiler_fault"] = Condition(f"the boiler reports: {', '.join(sources.faults)}", Priority.HIGH)
     if sources.warnings:

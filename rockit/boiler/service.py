@@ -169,7 +169,6 @@ class BoilerService(DeviceService):
         unit = plant_settings.unit_of(name, self._scale)
         text = f"{name} is {after} {unit} (was {before})" if unit else f"{name} is {after} (was {before})"
         who = caller()
-        self.log.info(f"{text}, changed by {who}")
         self._record.event("setting", name, plain_text(after), f"was {before}", who)
         self._poller.hurry()
         return text + self._forgetful()

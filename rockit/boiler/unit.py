@@ -229,7 +229,8 @@ class PlantUnit:
         why = decision.wishes[device].why.told(self.site.scale)
         state = "unknown" if on is None else "on" if on else "off"
         if override is Override.AUTO:
-            return f"{device} follows the control: it is {state} ({why})"
+            held = denied.get(device) or decision.held.get(device)
+            return f"{device} follows the control: it is {state} ({why}{f'; held by: {held}' if held else ''})"
         wanted = override is Override.ON
         if on is wanted:
             return f"{device} is {state}, read back"
