@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,7 +21,7 @@ from harness import ROOT, Process, Site, wait_for
 from rockit.boiler.model import CHILLERS
 from rockit.boiler.simulators.climate import Steady
 from rockit.boiler.simulators.relaybank import Move
-from rockit.boiler.simulators.site import SENSORS, SimulatedSite
+from rockit.boiler.simulators.site import RELAYS, SENSORS, SimulatedSite
 from rockit.boiler.simulators.world import forget
 from rockit.common.errors import CommandError
 from rockit.common.registry import Daemon, Entry
@@ -37,6 +38,8 @@ HURRIED = {
     "inputs.SHORTEST": 0.2, "sensors.SLOWEST": 0.6, "weather.SHORTEST": 0.3, "safety.OUT_FOR": 2.0, "safety.FOLLOW": 1.0,
 }  # fmt: skip
 """Times that are constants of the program and too long for a test, shortened."""
+LEAN: dict[str, Any] = {"modbus_port": None, "weather": None}
+"""A plant of which only the relays and the sensors are connected."""
 _HURRY = """import sys
 from importlib import import_module
 for name, value in {constants!r}.items():
@@ -81,6 +84,16 @@ class BoilerSite(Site):
         }  # fmt: skip
         self.config.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
         return self.config
+
+    def stands(self, *names: str) -> None:
+        """The board has these relays on already, before any daemon has begun."""
+        now = time.monotonic()
+        for name in names:
+            self.plant.board.bank.switch(RELAYS[name], True, now)
+
+    def step(self) -> dict[str, Any]:
+        """Where the change of season is by what is on the disk: `season`, `step`, `step_at` (UTC s) and more."""
+        return dict(self.kept().get("memory", {}).get("season", {}))
 
     def boilerd(self, *, wait: bool = True, hurried: bool = False, **constants: float) -> Process:
         """Start the daemon; with `wait`, until its first decision. `hurried`: with HURRIED instead of its own times."""

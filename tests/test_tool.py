@@ -14,7 +14,9 @@ import pytest
 from harness import ROOT, Site, wait_for
 from imitations import Power, serving
 
+from rockit.boiler.simulators.onewire import Folder
 from rockit.common.errors import CommandError
+from rockit.tool import discover
 
 VERBS = ("list", "top", "call", "check", "simulate", "fault", "discover", "completion")
 
@@ -295,6 +297,15 @@ def test_discover_lists_ports_and_daemons(observatory: Site) -> None:
     assert "localhost_test2" in answering
     assert "device offline" in answering
     assert "localhost_test4" not in answering
+
+
+def test_discover_reads_the_thermometers(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, {"28-000000000001": lambda: 21.3, "28-000000000002": lambda: 1.0})
+    folder.sensors["28-000000000002"].fault = "open"
+    folder.refresh()
+    lines = list(discover._sensors(tmp_path))
+    assert "   28-000000000001  21.31 °C" in lines
+    assert any(line.startswith("   28-000000000002  the checksum was wrong") for line in lines)
 
 
 def test_discover_probe_finds_the_family(site: Site) -> None:

@@ -60,10 +60,14 @@ class BurnerSnapshot:
 class Burner:
     """What the boiler's query loop does. Other threads read `snapshot` and give a `demand`."""
 
-    def __init__(self, port: PortLike, driver: BoilerDriver, period: float, log: Log, counters: Any) -> None:
+    def __init__(
+        self, port: PortLike, driver: BoilerDriver, period: float, log: Log, counters: Any, *, leave: bool = False
+    ) -> None:
+        """`leave`: what was asked of the boiler stands when the daemon ends, for as long as the boiler remembers it."""
         self._port = port
         self._driver = driver
         self._log = log
+        self._leave = leave
         self.measures = driver.measures
         self.counters = counters
         self.maximum_age = 3 * period + SLOW
@@ -130,6 +134,8 @@ class Burner:
 
     def shutdown(self, deadline: float) -> None:
         """Take the demand back: the boiler need not wait for its own timeout."""
+        if self._leave:
+            return
         self._port.finish_by(deadline)
         try:
             if not self._port.is_open:

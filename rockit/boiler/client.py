@@ -47,6 +47,7 @@ class BoilerReport(TypedDict, total=False):
     outside_temp: float
     outside_temp_source: str
     wind_speed: float
+    wind_chill_temp: float
     outside_temp_average: float
     baseline_setpoint: float
     history_adjustment: float

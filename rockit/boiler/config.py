@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,6 +20,7 @@ from rockit.boiler.units import Scale
 from rockit.boiler.weather import WeatherConfig
 from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems
 from rockit.common.transport.modbus_framing import framing_of
+from rockit.common.transport.onewire import ROOT
 from rockit.history.settings import history_findings, history_problems
 
 KIND = "boilerd"
@@ -26,7 +28,6 @@ Number = Annotated[float, msgspec.Meta(ge=-1000, le=100_000)]
 Point = tuple[Annotated[float, msgspec.Meta(ge=-150, le=300)], Annotated[float, msgspec.Meta(ge=-150, le=300)]]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 _W1_ID = re.compile(r"[0-9a-f]{2}-[0-9a-f]{12}")
-SENSOR_ROOT = "/sys/bus/w1/devices"
 
 
 class StartSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,7 +91,7 @@ class BoilerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     relay_count: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     relays: dict[str, Annotated[int, msgspec.Meta(ge=0, le=63)]]
     sensors: Sensors = Sensors()
-    sensor_root: Text = SENSOR_ROOT
+    sensor_root: Text = str(ROOT)
     weather: WeatherConfig | None = None
     temperature_unit: Literal["degC", "degF"] = "degC"
     settings: StartSettings = StartSettings()
@@ -144,6 +145,11 @@ class BoilerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         """Files and folders that are not there, or not as they must be."""
         yield from super().findings()
         yield from history_findings(self.history)
+        root = Path(self.sensor_root)
+        for key, sensor in (("return", self.sensors.return_), ("outlet", self.sensors.outlet)):
+            if isinstance(sensor, str) and _W1_ID.fullmatch(sensor) and not (root / sensor).exists():
+                there = ", ".join(sorted(path.name for path in root.glob("[0-9a-f][0-9a-f]-*"))) or "none"
+                yield f"sensors.{key}", f"no sensor {sensor} in {root}; there are: {there}"
 
 
 def _ports(config: BoilerConfig) -> Iterator[tuple[str, str]]:
@@ -184,6 +190,8 @@ def _relays(config: BoilerConfig) -> Iterator[tuple[str, str]]:
         elif number >= most:
             yield f"relays.{name}", f"the board has relays 0 to {most - 1}; relay_count says how many"
         numbers[number] = name
+    if config.modbus_port is not None and BOILER not in relays:
+        yield "relays.boiler", "modbus_port names a boiler, which needs a relay that enables it"
     if not any(name in relays for name in (BOILER, *CHILLERS)):
         yield "relays", "names neither a boiler nor a chiller"
     missing = [valve for valve in VALVES if valve not in relays]

@@ -75,7 +75,7 @@ class BoilerDaemon:
         counted: Counter[str] = Counter()
         port, driver = _boiler(config, context, beat, context.log.warning)
         period = min(config.query_delay, driver.refresh * 0.8)
-        self._burner = Burner(port, driver, period, context.log, counted)
+        self._burner = Burner(port, driver, period, context.log, counted, leave=config.safe_state == "keep")
         self._sources += [lambda: port.counters, lambda: counted]
         name = f"{config.boiler_driver} on {config.modbus_port}"
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from rockit.boiler.config import BoilerConfig
+from rockit.boiler.probe import Limits
 from rockit.boiler.sensors import VALUE, sensor_input
 from rockit.boiler.weather import Weather
 from rockit.common.inputs import Input
@@ -15,6 +16,8 @@ from rockit.common.quality import Sample
 
 SENSORS = {"return": "return_temp", "outlet": "water_out_temp"}
 """Name of a sensor -> key of what it measures."""
+LIMITS = {"return": Limits(), "outlet": Limits(rate=2.0)}
+"""Behind the sources a slug of hot water may pass when a pump or a valve begins to move."""
 SHORTEST = 2.0
 """A sensor is read no more often than this, s: a DS18B20 measures for 0.75 s, and two share a wire."""
 
@@ -27,7 +30,17 @@ class PlantInputs:
         given = {"return": config.sensors.return_, "outlet": config.sensors.outlet}
         period = max(config.query_delay, SHORTEST)
         self._sensors: dict[str, Input] = {
-            name: sensor_input(name, spec, config.sensor_root, period, stop, log, active, describes=f"{name} sensor")
+            name: sensor_input(
+                name,
+                spec,
+                config.sensor_root,
+                period,
+                stop,
+                log,
+                active,
+                describes=f"{name} sensor",
+                limits=LIMITS[name],
+            )
             for name, spec in given.items()
             if spec is not None
         }

@@ -119,7 +119,11 @@ def decide(facts: Facts, request: Request, settings: Settings, site: Site, memor
     relays, held, may_change = _timed(request, settings, site, memory, wishes, now)
     valves = seasons.wanted_valves(state) if site.valves else {}
     demand = None
-    if season is Season.WINTER and site.boiler and (wishes[BOILER].on or request.override(BOILER) is not Override.OFF):
+    if (
+        state.season is Season.WINTER
+        and site.boiler
+        and (wishes[BOILER].on or request.override(BOILER) is not Override.OFF)
+    ):
         demand = max(effective, settings.freeze_off + ABOVE_FREEZING) if memory.frost else effective
     return Decision(
         memory, {**relays, **valves}, demand, wishes, held, may_change, found, effective,

@@ -207,7 +207,7 @@ class BoilerService(DeviceService):
             }  # fmt: skip
         return {
             "driver": self._config.relay_driver, "device": dict(self._unit.snapshot.identity),
-            "port": self._config.relay_port, **boiler,
+            "port": self._config.relay_port, **boiler, "relays": dict(self._config.relays),
             "settings": {
                 name: {
                     "text": known["text"], "unit": plant_settings.unit_of(name, scale), "kind": str(known["kind"]),
@@ -298,6 +298,8 @@ class BoilerService(DeviceService):
         }
         if "wind_speed" in values:
             found["wind_speed"] = scale.speed(values["wind_speed"])
+            if "outside_temp" in values:
+                found["wind_chill_temp"] = scale.temperature(wind_chill(values["outside_temp"], values["wind_speed"]))
         rest = (key for key in values if key not in found)
         found |= {key: values[key] for key in rest}
         if (decision := self._unit.snapshot.decision) is not None:

@@ -148,6 +148,8 @@ class PlantUnit:
         """Leave the sources as the config says; the valves stay as they are."""
         if self._config.safe_state == "keep":
             return
+        if self._saved.memory.frost:
+            self._log.warning("stopping while the water may freeze: nothing heats it until the daemon runs again")
         self._port.finish_by(deadline)
         problem = "there was no time to ask"
         while time.monotonic() < deadline:

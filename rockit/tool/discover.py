@@ -11,14 +11,19 @@ from typing import Any
 
 import click
 
+from rockit.boiler.protocols import ds18b20
 from rockit.chiller import drivers, simulators
 from rockit.common.cli import styled
 from rockit.common.framing import ProtocolError
+from rockit.common.inputs import InputProblem
 from rockit.common.transport import LineError, PortLost
 from rockit.common.transport.line import Line
+from rockit.common.transport.onewire import ROOT, read_w1
 from rockit.common.who import holder_of
 from rockit.tool.survey import survey
 
+NUMATO = 0x2A19
+"""The USB vendor of Numato's relay boards."""
 PROBE_TIMEOUT = 1.5
 """How long a probe waits for each driver's answer, s."""
 
@@ -36,8 +41,9 @@ def discovered() -> Iterator[str]:
             yield f"      lasting name: {name}"
         if port.vid is not None:
             serial = f', ATTRS{{serial}}=="{port.serial_number}"' if port.serial_number else ""
+            link = "relays" if port.vid == NUMATO else "chiller"
             device = f'ATTRS{{idVendor}}=="{port.vid:04x}", ATTRS{{idProduct}}=="{port.pid:04x}"{serial}'
-            yield f'      udev rule: SUBSYSTEM=="tty", {device}, SYMLINK+="chiller", MODE="0660", GROUP="rockit"'
+            yield f'      udev rule: SUBSYSTEM=="tty", {device}, SYMLINK+="{link}", MODE="0660", GROUP="rockit"'
         if not os.access(port.device, os.R_OK | os.W_OK):
             yield "      you may not open it; see its group and mode"
         if (holder := holder_of(port.device)) is not None:
@@ -45,6 +51,7 @@ def discovered() -> Iterator[str]:
     if not real:
         yield "   none"
     yield ""
+    yield from _sensors(ROOT)
     yield styled("Daemons that answer", bold=True)
     up = [row for row in survey(1.0) if row["state"] in ("up", "device offline")]
     for row in up:
@@ -53,6 +60,22 @@ def discovered() -> Iterator[str]:
         yield "   none of the registry's"
     yield ""
     yield "`rockit discover --probe PORT` asks the device at a port who it is."
+
+
+def _sensors(root: Path) -> Iterator[str]:
+    """The 1-wire thermometers of this machine with what they say; nothing where there is no 1-wire."""
+    if not root.is_dir():
+        return
+    yield styled("1-wire thermometers", bold=True)
+    names = sorted(path.name for path in root.glob("28-*"))
+    for name in names:
+        try:
+            yield f"   {name}  {ds18b20.parse(read_w1(root, name)):.2f} °C"
+        except (ProtocolError, LineError, InputProblem) as error:
+            yield f"   {name}  {error}"
+    if not names:
+        yield "   none"
+    yield ""
 
 
 def _links(device: str) -> list[str]:
