@@ -87,9 +87,10 @@ def test_curves_are_given_and_seen_on_the_scale_of_the_site() -> None:
 
 
 PAIRS = [
-    ({"setpoint_min": 60}, "setpoint_min"), ({"setpoint_max": 52}, "setpoint_max"), ({"setpoint_max": 51}, "setpoint_max"),
-    ({"return_low": 50, "freeze_on": 40}, "return_low"), ({"freeze_on": 45}, "freeze_on"), ({"freeze_off": 38}, "freeze_off"),
-    ({"freeze_on": 36}, "freeze_on"), ({"return_low": 38}, "return_low"), ({"setpoint_max": 110}, "setpoint_max"),
+    ({"setpoint_min": 60}, "setpoint_min"), ({"setpoint_max": 52}, "setpoint_max"),
+    ({"setpoint_max": 51}, "setpoint_max"), ({"return_low": 50, "freeze_on": 40}, "return_low"),
+    ({"freeze_on": 45}, "freeze_on"), ({"freeze_off": 38}, "freeze_off"), ({"freeze_on": 36}, "freeze_on"),
+    ({"return_low": 38}, "return_low"), ({"setpoint_max": 110}, "setpoint_max"),
     ({"return_low": 53, "freeze_on": 54, "freeze_off": 58}, "return_low"),
 ]  # fmt: skip
 

@@ -29,21 +29,11 @@ _TEMPERATURES = (
 _SOURCES = {"last known": "the last known", "average": "mean of the last days", "boiler": "by the boiler's inlet"}
 
 
-@click.group(
-    cls=cli.Verbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 3 not from this machine, 11 out of range, 12 relays offline, 13 refused by the device, "
-    "14 noted, and held by a protection, 64 usage, 78 config, 155 daemon unreachable.",
+group = cli.device_group(
+    "boilerd",
+    "Look at and command a boiler plant through its daemon, boilerd.",
+    "11 out of range, 12 relays offline, 13 refused by the device, 14 noted, and held by a protection",
 )
-@click.option("-c", "--config", metavar="CONFIG", help="config file, or its name in /etc/boilerd")
-@click.pass_context
-def group(context: click.Context, config: str | None) -> None:
-    """Look at and command a boiler plant through its daemon, boilerd.
-
-    The daemon is found by the config that BOILERD_CONFIG_PATH names, else by -c, else by the only one in
-    /etc/boilerd.
-    """
-    context.obj = Target("boilerd", config)
 
 
 def shown(data: dict[str, Any]) -> list[str]:

@@ -14,21 +14,11 @@ from rockit.common.status import age_text
 _STATUS_COLOUR = {"OFFLINE": "bright_red", "IDLE": "bright_yellow", "COOLING": "bright_cyan", "HEATING": "bright_red"}
 
 
-@click.group(
-    cls=cli.Verbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 3 not from this machine, 10 not in manual mode, 11 out of range, 12 chiller offline, "
-    "13 chiller refused, 14 held by a protection, 64 usage, 78 config, 155 daemon unreachable.",
+group = cli.device_group(
+    "chillerd",
+    "Look at and command a chiller through its daemon, chillerd.",
+    "10 not in manual mode, 11 out of range, 12 chiller offline, 13 chiller refused, 14 held by a protection",
 )
-@click.option("-c", "--config", metavar="CONFIG", help="config file, or its name in /etc/chillerd")
-@click.pass_context
-def group(context: click.Context, config: str | None) -> None:
-    """Look at and command a chiller through its daemon, chillerd.
-
-    The daemon is found by the config that CHILLERD_CONFIG_PATH names, else by -c, else by the only one in
-    /etc/chillerd.
-    """
-    context.obj = Target("chillerd", config)
 
 
 def shown(data: dict[str, Any]) -> list[str]:

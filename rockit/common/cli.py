@@ -191,6 +191,25 @@ def shown_lines(shown: Callable[[dict[str, Any]], list[str]], status: Any) -> li
         raise CommandError(Code.FAILED, f"{text}; check `daemon` in the config, and the registry") from None
 
 
+def device_group(daemon: str, does: str, codes: str) -> Verbs:
+    """The command line of a device, still without verbs. `daemon` is the kind (`chillerd`), `does` what --help begins
+    with, `codes` the exit codes between 3 and 64 that it has.
+    """
+
+    def remember(context: click.Context, config: str | None) -> None:
+        context.obj = Target(daemon, config)
+
+    found = f"by the config that {daemon.upper()}_CONFIG_PATH names, else by -c, else by the only one in /etc/{daemon}"
+    return Verbs(
+        name=daemon.removesuffix("d"),
+        callback=click.pass_context(remember),
+        help=f"{does}\n\nThe daemon is found {found}.",
+        epilog=f"Exit codes: 0 done, 3 not from this machine, {codes}, 64 usage, 78 config, 155 daemon unreachable.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        params=[click.Option(["-c", "--config"], metavar="CONFIG", help=f"config file, or its name in /etc/{daemon}")],
+    )
+
+
 def common_verbs(group: click.Group, shown: Callable[[dict[str, Any]], list[str]]) -> None:
     """Add the verbs that every device has. `shown` gives the lines of a status, for `status` and `watch`."""
 

@@ -18,20 +18,11 @@ _TOLD = {"power", "import_energy", "export_energy", "1-0:16.7.0*255", "1-0:1.8.0
 _FACTORS = {"Wh": 1, "kWh": 1000, "MWh": 1_000_000}
 
 
-@click.group(
-    cls=cli.Verbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 3 not from this machine, 11 out of range, 12 meter offline, 64 usage, 78 config, "
-    "155 daemon unreachable.",
+group = cli.device_group(
+    "meterd",
+    "Look at electricity meters through their daemon, meterd, and at telegrams in files.",
+    "11 out of range, 12 meter offline",
 )
-@click.option("-c", "--config", metavar="CONFIG", help="config file, or its name in /etc/meterd")
-@click.pass_context
-def group(context: click.Context, config: str | None) -> None:
-    """Look at electricity meters through their daemon, meterd, and at telegrams in files.
-
-    The daemon is found by the config that METERD_CONFIG_PATH names, else by -c, else by the only one in /etc/meterd.
-    """
-    context.obj = Target("meterd", config)
 
 
 def amount(value: float, unit: str) -> str:
