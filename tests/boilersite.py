@@ -41,15 +41,15 @@ HURRIED = {
 LEAN: dict[str, Any] = {"modbus_port": None, "weather": None}
 """A plant of which only the relays and the sensors are connected."""
 _HURRY = """import sys
+from functools import partial
 from importlib import import_module
+from rockit.boiler import probe
+probe.Limits = partial(probe.Limits, settle=0.4)
 for name, value in {constants!r}.items():
     module, _, constant = name.partition(".")
     module = import_module("rockit.boiler." + module)
     assert hasattr(module, constant), name
     setattr(module, constant, value)
-from functools import partial
-from rockit.boiler import probe
-probe.Limits = partial(probe.Limits, jump=100.0)
 from rockit.boiler.daemon import main
 main()
 """

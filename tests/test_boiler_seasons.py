@@ -24,7 +24,7 @@ OWN = {Season.WINTER: BOILER, Season.SUMMER: "chiller1"}
 
 
 class Change(Loop):
-    """A plant in a season, with books about its valves."""
+    """A plant in a season."""
 
     def __init__(self, season: Season, running: bool) -> None:
         settings = Settings(
@@ -32,17 +32,11 @@ class Change(Loop):
             boiler_minimum_off_time=0, chiller_minimum_off_time=0,
         )  # fmt: skip
         self.start(VALVE_OF[season], settings)
-        self.entered: list[tuple[float, Season]] = []
-        self.closed_at: float | None = None
-        self.calm_at: float | None = None
         self.run_for(VALVE + 60.0)
-        if running:
-            self.override(OWN[season], Override.ON)
+        self.override(OWN[season], Override.ON if running else Override.OFF)
         self.run_for(60.0)
         assert self.in_season is season
         assert self.board[OWN[season]] is running
-        # Books: since when it is so, in true time.
-        self.begun = self.true
 
     def run_for(self, seconds: float) -> None:
         for _ in range(round(seconds / EVERY)):
@@ -280,8 +274,14 @@ def test_the_weather_must_want_another_season_for_a_while_and_after_the_lockout(
     assert broken.asked_at is None, "one reading that says no begins the time anew"
 
 
-@pytest.mark.parametrize(("state", "lockout"), [(SeasonState(Season.WINTER, automatic=False), 60.0),
-                                                (SeasonState(Season.WINTER), 0.0), (SeasonState(Season.WINTER), -60.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("state", "lockout"),
+    [
+        (SeasonState(Season.WINTER, automatic=False), 60.0),
+        (SeasonState(Season.WINTER), 0.0),
+        (SeasonState(Season.WINTER), -60.0),
+    ],
+)
 def test_by_hand_only(state: SeasonState, lockout: float) -> None:
     for now in range(0, 10_000, 100):
         state = automatic(state, Season.SUMMER, float(now), lockout)

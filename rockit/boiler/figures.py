@@ -34,7 +34,8 @@ class OutsideMean:
         self.hours = hours or {}
         """Number of the hour since 1970 -> what was measured in it."""
         self._noted = 0.0
-        self._mean: tuple[int, float | None] = (-1, None)
+        self._older: tuple[int, float, int] = (-1, 0.0, 0)
+        """Of the hours before that one: its number, their sum and count."""
 
     def note(self, celsius: float, utc: float) -> None:
         """Take a measured value; at most one a minute counts. A clock that was set back begins its minutes anew."""
@@ -49,16 +50,17 @@ class OutsideMean:
         hour = self.hours[number]
         hour.sum += celsius
         hour.count += 1
-        self._mean = (-1, None)
 
     def mean(self, utc: float) -> float | None:
         """The mean, °C; None where nothing was measured."""
         number = int(utc // HOUR)
-        if self._mean[0] != number or self._mean[1] is None:
-            recent = [hour for key, hour in self.hours.items() if number - AVERAGED < key <= number]
-            count = sum(hour.count for hour in recent)
-            self._mean = number, sum(hour.sum for hour in recent) / count if count else None
-        return self._mean[1]
+        if self._older[0] != number:
+            older = [hour for key, hour in self.hours.items() if number - AVERAGED < key < number]
+            self._older = number, sum(hour.sum for hour in older), sum(hour.count for hour in older)
+        _, total, count = self._older
+        if (hour := self.hours.get(number)) is not None:
+            total, count = total + hour.sum, count + hour.count
+        return total / count if count else None
 
     def covered(self, utc: float) -> int:
         """Of how many of the last 96 hours anything was measured."""

@@ -157,13 +157,13 @@ class Rehearsal:
             name = self._random.choice(self._site.sources)
             how = self._random.choice(list(Override))
             self._saved.request = Request({**self._saved.request.overrides, name: how})
-        if "release" in begun:
+        if "override" in faults.ended:
             self._saved.request = Request()
         if "season" in begun:
             target = self._random.choice((Season.WINTER, Season.SUMMER))
             state = seasons.begin(replace(self._saved.memory.season, automatic=False), target)
             self._saved.memory = replace(self._saved.memory, season=state)
-        if "by itself" in begun:
+        if "season" in faults.ended:
             state = replace(self._saved.memory.season, automatic=True)
             self._saved.memory = replace(self._saved.memory, season=state)
         if "operator" in begun:

@@ -14,16 +14,14 @@ LASTING: dict[str, tuple[float, float]] = {
     "modbus": (12, 3 * HOUR),
     "relays": (24, 0.2 * HOUR),
     "stuck": (12, 1.5 * HOUR),
+    "override": (24, 6 * HOUR),
+    "season": (6, 12 * HOUR),
 }
 """Fault -> how often a year, and its mean duration, s. `zeros`: both sensors say exactly 0 °C, as they once did;
-`stuck`: a relay stays where it is."""
+`stuck`: a relay stays where it is; `override`, `season`: somebody sets what they please, and gives it back."""
 MOMENTS: dict[str, float] = {
     "crash": 60,
     "reset": 12,
-    "override": 24,
-    "release": 24,
-    "season": 6,
-    "by itself": 12,
     "operator": 60,
 }
 """What happens in a moment -> how often a year. `crash`: the process; `reset`: the relay board, all its relays off;
@@ -32,7 +30,7 @@ YEAR = 365 * 86400.0
 
 
 class Faults:
-    """The faults of one plant. `active` are those that last, `begun` what began in this step."""
+    """The faults of one plant. `active` are those that last, `begun` and `ended` what did so in this step."""
 
     def __init__(self, random: Random, relays: tuple[str, ...]) -> None:
         self._random = random
@@ -43,17 +41,19 @@ class Faults:
         self._due = min(self._next.values())
         self.active: set[str] = set()
         self.begun: list[str] = []
+        self.ended: list[str] = []
         self.stuck: str | None = None
         """The relay that does not move."""
 
     def pass_to(self, now: float) -> None:
         """`now` in s since the beginning."""
-        self.begun = []
+        self.begun, self.ended = [], []
         if now < self._due:
             return
         for name in [name for name, end in self._ends.items() if now >= end]:
             del self._ends[name]
             self.active.discard(name)
+            self.ended.append(name)
             if name == "stuck":
                 self.stuck = None
         for name, at in list(self._next.items()):
