@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from benchmarks import at_rest, cli_start, end, history, hung_port, sml
+from benchmarks import at_rest, boiler, cli_start, end, history, hung_port, sml
 from benchmarks.report import Figure
 
 ALL = {
@@ -19,6 +19,7 @@ ALL = {
     "end": end.run,
     "history": history.run,
     "sml": sml.run,
+    "boiler": boiler.run,
 }
 
 

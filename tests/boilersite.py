@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ QUICK = {
 """Settings, in degC, by which nothing is switched with water of 20 °C."""
 HURRIED = {
     "inputs.SHORTEST": 0.2, "sensors.SLOWEST": 0.6, "weather.SHORTEST": 0.3, "safety.OUT_FOR": 2.0, "safety.FOLLOW": 1.0,
+    "safety.AGAIN": 0.5, "alarms.STARTING": 0.5,
 }  # fmt: skip
 """Times that are constants of the program and too long for a test, shortened."""
 LEAN: dict[str, Any] = {"modbus_port": None, "weather": None}
@@ -163,15 +165,16 @@ class BoilerSite(Site):
         with self.client() as client:
             return dict(client.history(list(keys) or None, "1h"))
 
-    def series(self, key: str) -> list[tuple[str, float]]:
-        """Samples of a key in the last hour: time and value."""
+    def series(self, key: str) -> list[tuple[float, float]]:
+        """Samples of a key in the last hour: UTC s and value."""
         try:
             found = self.history(key)["series"].get(key)
         except CommandError as error:
             if "is not recorded here" not in error.message:
                 raise
             return []
-        return [] if found is None else list(zip(found["time"], found["value"], strict=True))
+        times = [] if found is None else [datetime.fromisoformat(time).timestamp() for time in found["time"]]
+        return list(zip(times, found["value"], strict=True)) if found else []
 
     def kept(self) -> dict[str, Any]:
         """What is on the disk."""

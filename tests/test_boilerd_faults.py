@@ -19,7 +19,7 @@ from rockit.boiler.simulators import onewire
 from rockit.common.errors import Code
 
 BAD_REPLIES = (
-    "checksum", "truncate", "truncate 3", "truncate 0", "garbage before", "garbage instead", "foreign before",
+    "checksum", "truncate", "truncate 3", "garbage before", "garbage instead", "foreign before",
     "foreign instead", "drop 0", "drop", "silence", "late 0.3", "late 1.2", "double",
 )  # fmt: skip
 COUNTED = ("timeouts", "late", "doubled", "foreign", "checksum", "truncated", "malformed", "garbage")
@@ -53,9 +53,9 @@ def weather(site: BoilerSite) -> dict[str, Any]:
 
 
 def bad_replies_cost_a_cycle(
-    site: BoilerSite, link: Path, faults: tuple[str, ...], look: Callable[[dict[str, Any]], None]
+    site: BoilerSite, link: Path, faults: tuple[str, ...], look: Callable[[dict[str, Any]], None], goes_on: str
 ) -> None:
-    """Each fault once: the daemon goes on, `look` is content with each status meanwhile, and somebody counted."""
+    """Each fault once: `goes_on` counts on, `look` is content with each status meanwhile, and somebody counted."""
     device = site.plant.ports[link.name].device
     with site.client() as client:
         for fault in faults:
@@ -65,7 +65,7 @@ def bad_replies_cost_a_cycle(
 
             def over(before: dict[str, int] = before) -> bool:
                 look(client.report_status())
-                return not device.active() and client.counters()["answers"] > before["answers"] + 25
+                return not device.active() and client.counters()[goes_on] > before[goes_on] + 5
 
             wait_for(over, f"good answers after {fault}")
             after = client.counters()
@@ -84,11 +84,11 @@ def test_one_bad_reply_of_the_relays_costs_a_cycle_and_is_believed_nothing(site:
 
     def look(status: dict[str, Any]) -> None:
         assert status["connected"] is True
-        assert status["alarms"] == []
+        assert set(status["alarms"]) <= {"unsteady_line"}, "of losses, so many of them one after the other"
         assert status["valves"] == {"winter": True, "summer": False}
         assert {name for name, one in status["devices"].items() if one["on"]} == {"boiler"}
 
-    bad_replies_cost_a_cycle(site, site.relays, BAD_REPLIES, look)
+    bad_replies_cost_a_cycle(site, site.relays, BAD_REPLIES, look, "answers")
     assert len(site.moves()) == moves, "nothing was switched because of it"
     assert not said(daemon, "Lost connection")
 
@@ -100,19 +100,19 @@ def test_one_bad_reply_of_the_boiler_costs_a_cycle_and_is_believed_nothing(site:
 
     def look(status: dict[str, Any]) -> None:
         assert status["boiler_connected"] is True
-        assert status["alarms"] == []
+        assert set(status["alarms"]) <= {"boiler_unsteady_line"}
         assert status["boiler_demand"] == 21.0
         for key in ("inlet_temp", "outlet_temp", "system_supply_temp"):
             assert status.get(key, 20.0) == pytest.approx(20.0, abs=0.2)
 
-    faults = (*(fault for fault in BAD_REPLIES if not fault.startswith("late")), "late 1.2", "deaf", "refuse 4")
+    faults = ("checksum", "truncate", "garbage instead", "foreign instead", "drop", "silence", "late 1.2")
     device = site.plant.boiler
-    bad_replies_cost_a_cycle(site, site.boiler_link, faults[:-2], look)
-    for fault in faults[-2:]:
-        site.fault(" once ".join(fault.split(" ", 1)) if " " in fault else f"{fault} once", site.boiler_link)
+    bad_replies_cost_a_cycle(site, site.boiler_link, faults, look, "demands")
+    for fault in ("deaf once", "refuse once 4"):
+        site.fault(fault, site.boiler_link)
         wait_for(lambda: not device.active(), fault)
     wait_for(lambda: site.status().get("boiler_connected") and site.status().get("boiler_demand") == 21.0, "it goes on")
-    assert site.alarms() == []
+    assert set(site.alarms()) <= {"boiler_unsteady_line"}
     assert not said(daemon, "Lost connection")
 
 
@@ -166,7 +166,7 @@ def test_relays_that_are_unplugged_are_told_and_come_back_by_themselves(site: Bo
 
 def test_a_boiler_that_is_unplugged_stops_nothing_else(site: BoilerSite) -> None:
     site.write(weather=None)
-    site.boilerd()
+    site.boilerd(hurried=True)
     wait_for(lambda: "boiler_demand" in site.status(), "the boiler")
     site.fault("unplug on", site.boiler_link)
     status = wait_for(lambda: (s := site.status()).get("boiler_connected") is False and s, "the loss")
@@ -254,7 +254,7 @@ def test_a_source_that_does_not_go_off_is_an_emergency_until_it_is_acknowledged(
 
 def test_a_source_that_does_not_go_on_is_an_alarm_and_is_tried_again_when_seen(site: BoilerSite) -> None:
     site.write(**LEAN)
-    site.boilerd(hurried=True, **{"safety.AGAIN": 0.5})
+    site.boilerd(hurried=True)
     site.fault("stuck_off 0", site.relays)
     wait_for(lambda: (found := site.command("set_override", "boiler", "on"))[0] == Code.FAILED and found, "its failure")
     wait_for(lambda: "relay_boiler" in site.alarms(), "the alarm")
@@ -415,7 +415,7 @@ def test_another_source_of_weather_stands_in(site: BoilerSite) -> None:
     wait_for(lambda: site.status().get("outside_temp") == 20.0, "the weather")
     assert site.status()["outside_temp_source"] == "measured"
     assert site.alarms() == []
-    assert site.call("counters")["weather1_input_polls_failed"] > 0
+    assert site.call("counters")["weather1_input_failures"] > 0
 
 
 # --- the water

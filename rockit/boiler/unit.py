@@ -347,7 +347,9 @@ class PlantUnit:
             self._inputs.sensor_problems(), self._inputs.weather_problem(now),
             "" if snapshot is None or snapshot.connected else snapshot.offline_because,
             tuple(boiler.get("faults", ())), tuple(boiler.get("warnings", ())),
-            None if snapshot is None else snapshot.asked, boiler.get("system_setpoint"),
+            None if snapshot is None else snapshot.asked,
+            # With its contact open a boiler wants nothing, whatever it was told.
+            boiler.get("system_setpoint") if (self._relays or {}).get(BOILER) else None,
         )  # fmt: skip
 
     def _lights(self, decision: Decision) -> dict[str, bool]:
