@@ -203,6 +203,18 @@ def test_blind_heating_is_bounded_and_only_where_it_may_freeze(outside: float | 
     assert ("frost" in home.alarms()) is (home.decided().memory.frost)
 
 
+def test_a_daemon_that_has_just_started_does_not_take_its_sensors_for_lost() -> None:
+    memory = Memory(season=SeasonState(Season.WINTER, since_at=0.0))
+    blind = Facts(IN_WINTER)
+    decision = plant.decide(blind, Request(), Settings(), SITE, memory, 1000.0)
+    assert not decision.memory.frost
+    decision = plant.decide(blind, Request(), Settings(), SITE, decision.memory, 1000.0 + HOLD)
+    assert not decision.memory.frost
+    decision = plant.decide(blind, Request(), Settings(), SITE, decision.memory, 1001.0 + HOLD)
+    assert decision.memory.frost
+    assert decision.relays[BOILER]
+
+
 def test_an_order_to_heat_blind_is_bounded_as_well() -> None:
     home = Running(Season.WINTER)
     home.override(BOILER, Override.ON)
@@ -213,6 +225,23 @@ def test_an_order_to_heat_blind_is_bounded_as_well() -> None:
     home.run_for(BLIND_FOR)
     assert home.board[BOILER], "with a temperature the order counts again, and nobody has to acknowledge anything"
     assert not home.saved.guard.emergency
+
+
+def test_a_relay_that_sticks_holds_up_no_other() -> None:
+    home = Running(Season.SUMMER)
+    for name in CHILLERS:
+        home.override(name, Override.ON)
+    home.run_for(400)
+    assert all(home.board[name] for name in CHILLERS)
+    home.stuck = {"chiller1"}
+    for name in CHILLERS:
+        home.override(name, Override.OFF)
+    home.run_for(10)
+    assert [name for name in CHILLERS if home.board[name]] == ["chiller1"]
+    home.run_for(60)
+    assert home.saved.guard.emergency == ("chiller1 does not go off",)
+    assert "relay_chiller1" in home.alarms()
+    assert "relay_chiller2" not in home.alarms()
 
 
 # The weather.

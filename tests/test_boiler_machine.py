@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from rockit.boiler import plant, safety, seasons
+from rockit.boiler import plant, safety
+from rockit.boiler.memory import Step
 from rockit.boiler.model import BOILER, SUMMER_VALVE, VALVES, WINTER_VALVE, Override, Season
 from rockit.boiler.plant import Decision, Facts
 from rockit.boiler.safety import RETURN_HIGH, RETURN_LOW, Guard, Verdict
@@ -237,11 +238,19 @@ class PlantMachine(Loop, RuleBasedStateMachine):
             if relays[name] and not decision.relays[name]:
                 least = getattr(self.settings, f"{kind}_minimum_on_time")
                 assert on_for >= least or decision.wishes[name].firm, f"{name} stops too soon"
+            own = Season.WINTER if name == BOILER else Season.SUMMER
+            state = decision.memory.season
+            if decision.relays[name] and state.season is not own:
+                assert state.season is not None
+                assert state.season.changing
+                assert state.step is Step.STOP
+                assert relays[name]
+                assert decision.held[name] == "the minimum time on"
             override = self.saved.request.override(name)
             if override is Override.OFF and not (name == BOILER and decision.memory.frost):
                 assert not decision.relays[name]
         state = decision.memory.season
-        if state.season is not None and state.season.changing and state.step is not seasons.Step.STOP:
+        if state.season is not None and state.season.changing and state.step is not Step.STOP:
             assert not any(relays[name] for name in SOURCES), "a valve moves while something runs"
 
     def check_frost(self, relays: Mapping[str, bool] | None, decision: Decision, verdict: Verdict) -> None:
@@ -262,5 +271,5 @@ class PlantMachine(Loop, RuleBasedStateMachine):
             assert BOILER not in verdict.denied, verdict.denied
 
 
-PlantMachine.TestCase.settings = hypothesis_settings(max_examples=40, stateful_step_count=40, deadline=None)
+PlantMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestPlantMachine = PlantMachine.TestCase

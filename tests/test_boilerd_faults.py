@@ -252,6 +252,25 @@ def test_a_source_that_does_not_go_off_is_an_emergency_until_it_is_acknowledged(
     assert site.command("set_override", "boiler", "on")[0] == 0
 
 
+def test_a_source_that_does_not_go_off_stops_no_other_from_going_off(tmp_path: Path) -> None:
+    with plant_in(tmp_path) as site:
+        site.stands("summer_valve")
+        site.write(**LEAN)
+        site.boilerd(hurried=True)
+        for name in ("chiller1", "chiller2"):
+            on_by_hand(site, name)
+        site.fault("stuck_on 2", site.relays)  # chiller 1, which comes first
+        assert site.command("set_override", "chiller1", "off")[0] == Code.FAILED
+        code, text = site.command("set_override", "chiller2", "off")
+        assert (code, text) == (0, "chiller2 is off, read back")
+        assert site.on() == {"summer_valve", "chiller1"}
+        wait_for(lambda: site.status()["emergency"], "the emergency")
+        assert set(site.alarms()) == {"emergency", "relay_chiller1"}, "and no light is blamed"
+        site.fault("stuck_on off", site.relays)
+        wait_for(lambda: site.on() == {"summer_valve"}, "chiller 1")
+        site.never_wrong()
+
+
 def test_a_source_that_does_not_go_on_is_an_alarm_and_is_tried_again_when_seen(site: BoilerSite) -> None:
     site.write(**LEAN)
     site.boilerd(hurried=True)

@@ -24,6 +24,8 @@ from rockit.common.transport.onewire import ROOT
 from rockit.history.settings import history_findings, history_problems
 
 KIND = "boilerd"
+SLOWEST = 30.0
+"""The longest pause between two polls of the relays, s: shorter than what counts as lost, or as out of its window."""
 Number = Annotated[float, msgspec.Meta(ge=-1000, le=100_000)]
 Point = tuple[Annotated[float, msgspec.Meta(ge=-150, le=300)], Annotated[float, msgspec.Meta(ge=-150, le=300)]]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -138,6 +140,8 @@ class BoilerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
                 self.start_settings()
             except plant_settings.BadSetting as error:
                 yield "settings", str(error)
+        if self.query_delay > SLOWEST:
+            yield "query_delay", f"at most {SLOWEST:g} s: relays and return are watched with every poll"
         if self.setpoint_span is not None and self.setpoint_span[0] >= self.setpoint_span[1]:
             yield "setpoint_span", "the first (at 20 %) must be below the second (at 100 %)"
 

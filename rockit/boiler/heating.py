@@ -17,7 +17,7 @@ BLIND_ON, BLIND_EVERY = 600.0, 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one part of the control wants of a source. `firm`: no override and no minimum time stands against it."""
+    """What one part of the control wants of a source. `firm`: an off that no minimum time on holds up."""
 
     on: bool
     why: Reason

@@ -7,9 +7,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rockit.boiler.config import BoilerConfig
 from rockit.boiler.figures import Hour, Quarter
 from rockit.boiler.memory import Memory, Request, Trend
 from rockit.boiler.safety import Guard
+from rockit.boiler.settings import BadSetting, Settings, changed, outward
 from rockit.common.conditions import Condition, Priority
 from rockit.common.log import Log
 from rockit.common.moments import moved
@@ -74,6 +76,8 @@ class KeptState:
         by = now - time.time()
         saved.memory = replace(moved(saved.memory, by, now), trend=Trend())
         saved.guard = moved(saved.guard, by, now)
+        # Whoever has just started has asked nobody yet: what was known is not lost from then on, but from now on.
+        saved.memory = replace(saved.memory, return_known_at=None)
         # Nobody has read the relays since: how long they have been on is not known, only that they were.
         devices = {name: replace(one, read_at=None) for name, one in saved.memory.devices.items()}
         saved.memory = replace(saved.memory, devices=devices)
@@ -106,6 +110,26 @@ class KeptState:
     def alarms(self) -> dict[str, Condition]:
         """What is wrong with the disk."""
         return {"state_not_saved": NOT_SAVED} if self._keeper.troubled else {}
+
+
+def settings_in_force(config: BoilerConfig, saved: Saved, log: Log) -> Settings:
+    """The config's settings, with what was changed since where the config still says what it said then.
+
+    What cannot be any more is told, and forgotten.
+    """
+    start = config.start_settings()
+    for name, change in list(saved.settings.items()):
+        says = outward(name, getattr(start, name), config.scale) if hasattr(start, name) else None
+        if says != change.start:
+            log.warning(f"{name} is {says}, as the config says anew, and not {change.value} any more")
+            del saved.settings[name]
+    while saved.settings:
+        try:  # together: each alone may not go with what the config says of the others
+            return changed(start, {name: change.value for name, change in saved.settings.items()}, config.scale)
+        except BadSetting as error:
+            name, change = saved.settings.popitem()
+            log.warning(f"the setting {name} = {change.value} is forgotten: {error}")
+    return start
 
 
 def _worth(saved: Saved) -> tuple[object, ...]:

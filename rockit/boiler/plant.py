@@ -98,8 +98,8 @@ def decide(facts: Facts, request: Request, settings: Settings, site: Site, memor
     outside, outside_how, age = _outside(facts, settings, memory, now)
     wind = None if outside_how == "average" else memory.wind
     value, return_how = _return(facts, memory)
-    if value is not None:
-        memory = replace(memory, return_known_at=now)
+    if value is not None or memory.return_known_at is None:
+        memory = replace(memory, return_known_at=now)  # what was never asked for is not lost yet
     times = seasons.Times(settings.flow_through_time, settings.valve_time, site.valves)
     waters = waters_of(facts)
     memory = heating.frost(waters, outside, settings, memory, now)
@@ -252,11 +252,11 @@ def _wishes(
 
 
 def _out_of_season(season: Season | None, override: Override) -> Wish:
-    if season is None:
-        why = "the season is not known yet"
-    else:
-        why = f"the season changes ({season.name})" if season.changing else f"the season is {season.name}"
-    return Wish(False, Reason(why), firm=override is Override.OFF)
+    """Only what a change of season found running runs out its minimum time."""
+    if season is None or not season.changing:
+        why = "the season is not known yet" if season is None else f"the season is {season.name}"
+        return Wish(False, Reason(why), firm=True)
+    return Wish(False, Reason(f"the season changes ({season.name})"), firm=override is Override.OFF)
 
 
 def _overridden(override: Override, wish: Wish) -> Wish:

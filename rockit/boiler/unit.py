@@ -22,11 +22,11 @@ from rockit.boiler.config import BoilerConfig
 from rockit.boiler.drivers import RelayBoard
 from rockit.boiler.figures import Efficiency, Instant, OutsideMean
 from rockit.boiler.inputs import PlantInputs
-from rockit.boiler.kept import Changed, KeptState, Saved
+from rockit.boiler.kept import Changed, KeptState, Saved, settings_in_force
 from rockit.boiler.memory import Request
 from rockit.boiler.model import BOILER, LIGHTS, VALVES, Override, Season
 from rockit.boiler.plant import Decision, Facts
-from rockit.boiler.settings import BadSetting, Settings, changed, outward
+from rockit.boiler.settings import changed, outward
 from rockit.common.conditions import Condition, Priority
 from rockit.common.device import Alarms
 from rockit.common.errors import Code, CommandError
@@ -85,7 +85,7 @@ class PlantUnit:
             alarms.update("start", condition)
         self.mean = OutsideMean(self._saved.outside)
         self.efficiency = Efficiency(self._saved.quarters)
-        self.settings = self._settings(config)
+        self.settings = settings_in_force(config, self._saved, log)
         self._relays: dict[str, bool] | None = None
         self._asked = 0.0
         self._raised: Mapping[str, Condition] = {}
@@ -96,22 +96,6 @@ class PlantUnit:
     def request(self) -> Request:
         """What people asked for."""
         return self._saved.request
-
-    def _settings(self, config: BoilerConfig) -> Settings:
-        """The config's settings, with what was changed since where the config still says what it said then."""
-        settings = config.start_settings()
-        for name, change in list(self._saved.settings.items()):
-            try:
-                start = outward(name, getattr(settings, name), config.scale)
-                if start != change.start:
-                    self._log.warning(f"{name} is {start}, as the config says anew, and not {change.value} any more")
-                    del self._saved.settings[name]
-                    continue
-                settings = changed(settings, {name: change.value}, config.scale)
-            except (BadSetting, AttributeError) as error:
-                self._log.warning(f"the setting {name} = {change.value} is forgotten: {error}")
-                del self._saved.settings[name]
-        return settings
 
     # What the query loop calls.
 
@@ -374,15 +358,17 @@ class PlantUnit:
         return decision, verdict
 
     def _switch(self, name: str, on: bool, decision: Decision) -> bool:
-        """Switch one relay and read back; whether it followed."""
+        """Switch one relay and read back; whether no other relay has moved. One that does not follow stops no other."""
         if on and name not in LIGHTS:
             self._kept.saved(MOMENT)  # a start that is not remembered could be followed by another too soon
         if name not in LIGHTS:
             wish = decision.wishes.get(name)
             why = f" ({wish.why.told(self.site.scale)})" if wish is not None and wish.on is on else ""
-            if name not in self._saved.guard.failures:
+            order = self._saved.guard.orders.get(name)
+            if order is None or order.tries == 1:
                 self._log.info(f"{name} {'on' if on else 'off'}{why}")
         self.counters["relay_orders"] += 1
+        before = dict(self._relays or {})
         try:
             self._board.write(self._config.relays[name], on)
         except Refused as error:
@@ -392,10 +378,9 @@ class PlantUnit:
             self._relays = None  # whether it switched is not known before it is read
             raise
         self._read()
-        followed = self._relays is not None and self._relays[name] is on
-        if not followed:
-            self.counters["relay_not_followed"] += 1
-        return followed
+        found = self._relays or {}
+        self.counters["relay_not_followed"] += found.get(name) is not on
+        return all(found.get(other) is state for other, state in before.items() if other != name)
 
     def polled(self) -> None:
         """After each poll: what passed since the last one counts for the figures."""
