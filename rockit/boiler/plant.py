@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rockit.boiler import cascade, heating, seasons
 from rockit.boiler.curve import SetPoint, set_point
@@ -92,14 +93,10 @@ class Decision:
 
 def decide(facts: Facts, request: Request, settings: Settings, site: Site, memory: Memory, now: float) -> Decision:
     """One decision. `now` in s of a steady clock; moments in `memory` are of the same."""
-    memory = _observed(facts, site, memory, now)
-    if facts.outside is not None:
-        memory = replace(memory, outside=facts.outside, outside_at=now, wind=facts.wind)
+    value, return_how = _return(facts, memory)
+    memory = _observed(facts, site, memory, value is not None, now)
     outside, outside_how, age = _outside(facts, settings, memory, now)
     wind = None if outside_how == "average" else memory.wind
-    value, return_how = _return(facts, memory)
-    if value is not None or memory.return_known_at is None:
-        memory = replace(memory, return_known_at=now)  # what was never asked for is not lost yet
     times = seasons.Times(settings.flow_through_time, settings.valve_time, site.valves)
     waters = waters_of(facts)
     memory = heating.frost(waters, outside, settings, memory, now)
@@ -109,7 +106,9 @@ def decide(facts: Facts, request: Request, settings: Settings, site: Site, memor
     if state.season in (Season.WINTER, Season.SUMMER):
         state = seasons.automatic(state, wanted, settings.mode_switch_lockout_time * 60, now)
     memory, state = _frost_in_summer(memory, state, site, outside, settings, now)
-    memory = replace(memory, season=state, trend=memory.trend.noted(facts.return_temp, now))
+    trend = memory.trend.noted(facts.return_temp, now)
+    if state is not memory.season or trend is not memory.trend:
+        memory = replace(memory, season=state, trend=trend)
     season = Season.WINTER if state.season is None else state.season
     found = None
     if outside is not None:
@@ -132,21 +131,31 @@ def decide(facts: Facts, request: Request, settings: Settings, site: Site, memor
     )  # fmt: skip
 
 
-def _observed(facts: Facts, site: Site, memory: Memory, now: float) -> Memory:
+def _observed(facts: Facts, site: Site, memory: Memory, known: bool, now: float) -> Memory:
+    """Memory with what was seen now. `known`: the return temperature is."""
+    changes: dict[str, Any] = {}
+    if facts.relays is not None:
+        changes["devices"] = _devices(facts.relays, site, memory, now)
+    if facts.outside is not None:
+        changes |= {"outside": facts.outside, "outside_at": now, "wind": facts.wind}
+    if known or memory.return_known_at is None:
+        changes["return_known_at"] = now  # what was never asked for is not lost yet
+    return replace(memory, **changes) if changes else memory
+
+
+def _devices(relays: Mapping[str, bool], site: Site, memory: Memory, now: float) -> dict[str, DeviceState]:
     """What the relays have done since the last time: moments, hours, starts."""
-    if facts.relays is None:
-        return memory
     devices = dict(memory.devices)
     for name in site.sources:
         old = devices.get(name) or DeviceState()
-        on = facts.relays[name]
+        on = relays[name]
         since = 0.0 if old.read_at is None else now - old.read_at
         hours = old.run_seconds + (since if on and old.on and 0 < since <= LONGEST_READ else 0.0)
         if on is old.on:
             devices[name] = DeviceState(on, old.changed_at, now, hours, old.starts)
         else:
             devices[name] = DeviceState(on, now, now, hours, old.starts + (on and old.on is False))
-    return replace(memory, devices=devices)
+    return devices
 
 
 def _outside(facts: Facts, settings: Settings, memory: Memory, now: float) -> tuple[float | None, str, float | None]:
@@ -179,9 +188,7 @@ def _return(facts: Facts, memory: Memory) -> tuple[float | None, str]:
 
 
 def waters_of(facts: Facts) -> tuple[float, ...]:
-    """Every temperature of the water that is known."""
-    if facts.return_temp is not None and facts.water_out is not None:
-        return facts.return_temp, facts.water_out
+    """Every temperature of the water that is known, those inside the boiler among them."""
     known = (facts.return_temp, facts.water_out, *facts.boiler.values())
     return tuple(value for value in known if value is not None)
 

@@ -71,7 +71,7 @@ class Probe:
                 f"exactly {celsius:g} °C for {memory.same_for / 60:.0f} min of heating or cooling: it is stuck"
             )
         if not reason:
-            self.memory = replace(memory, good=celsius, time=now, level=None)
+            self.memory = Memory(celsius, now, None, now, memory.same, memory.same_for, memory.same_count)
             return celsius, ""
         level, since = (None, now) if celsius in SENTINELS else (celsius, now)
         if level is not None and memory.level is not None and self._near(celsius, memory.level, now - memory.time):
