@@ -24,7 +24,7 @@ from rockit.boiler.simulators.climate import Steady
 from rockit.boiler.simulators.relaybank import Move
 from rockit.boiler.simulators.site import RELAYS, SENSORS, SimulatedSite
 from rockit.boiler.simulators.world import forget
-from rockit.common.errors import CommandError
+from rockit.common.errors import CommandError, Unreachable
 from rockit.common.registry import Daemon, Entry
 
 VALVE_TIME = 1.0
@@ -36,7 +36,8 @@ QUICK = {
 }  # fmt: skip
 """Settings, in degC, by which nothing is switched with water of 20 °C."""
 HURRIED = {
-    "inputs.SHORTEST": 0.2, "sensors.SLOWEST": 0.6, "weather.SHORTEST": 0.3, "safety.OUT_FOR": 2.0, "safety.FOLLOW": 1.0,
+    "inputs.SHORTEST": 0.2, "sensors.SLOWEST": 0.6, "weather.SHORTEST": 0.3, "safety.OUT_FOR": 2.0,
+    "safety.FOLLOW": 1.0,
     "safety.AGAIN": 0.5, "alarms.STARTING": 0.5,
 }  # fmt: skip
 """Times that are constants of the program and too long for a test, shortened."""
@@ -75,6 +76,7 @@ class BoilerSite(Site):
         self.plant = SimulatedSite(folder / "plant", options=options)
         self.relays = folder / "plant" / "relays"
         self.boiler_link = folder / "plant" / "boiler"
+        self.asking = self.client()
         self.sensors = {place: self.plant.folder.sensors[name] for place, name in SENSORS.items()}
 
     def write(self, settings: dict[str, Any] | None = None, **keys: Any) -> Path:
@@ -106,7 +108,13 @@ class BoilerSite(Site):
             script = str(file)
         process = self.start("boilerd", script, str(self.config), PYTHONPATH=str(ROOT))
         if wait:
-            wait_for(lambda: self.status().get("connected") and self.status().get("season_label"), "a first decision")
+
+            def decided() -> bool:
+                assert process.popen.poll() is None, process.lines()
+                status = self.status()
+                return status.get("connected", False) and "season_label" in status
+
+            wait_for(decided, "a first decision")
         return process
 
     def settled(self, season: str = "WINTER") -> dict[str, Any]:
@@ -118,15 +126,20 @@ class BoilerSite(Site):
         """Run `boiler …`."""
         return self.run(str(ROOT / "boiler"), *arguments, **environment)
 
+    def status(self) -> dict[str, Any]:
+        """The status by a remote call over one lasting connection; empty while the daemon cannot be reached."""
+        try:
+            return dict(self.asking.report_status())
+        except (CommandError, Unreachable):
+            return {}
+
     def command(self, method: str, *arguments: Any) -> tuple[int, str]:
         """A command by a remote call: its code and its sentence."""
-        with self.client() as client:
-            return client.command(method, *arguments), client.message
+        return self.asking.command(method, *arguments), self.asking.message
 
     def call(self, method: str, *arguments: Any) -> Any:
         """A question by a remote call."""
-        with self.client() as client:
-            return client.call(method, *arguments)
+        return self.asking.call(method, *arguments)
 
     def device(self, name: str) -> dict[str, Any]:
         """One device of the status; empty while the daemon cannot be reached."""
@@ -134,8 +147,7 @@ class BoilerSite(Site):
 
     def alarm(self, name: str) -> dict[str, Any]:
         """An alarm that is not normal; empty where it is."""
-        with self.client() as client:
-            return next((dict(one) for one in client.alarms() if one["name"] == name), {})
+        return next((dict(one) for one in self.asking.alarms() if one["name"] == name), {})
 
     def alarms(self) -> list[str]:
         """Names of the active ones."""
@@ -162,8 +174,7 @@ class BoilerSite(Site):
 
     def history(self, *keys: str) -> dict[str, Any]:
         """The history of the last hour: `series` and `events`."""
-        with self.client() as client:
-            return dict(client.history(list(keys) or None, "1h"))
+        return dict(self.asking.history(list(keys) or None, "1h"))
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """Samples of a key in the last hour: UTC s and value."""
@@ -230,6 +241,7 @@ def plant_in(folder: Path, **options: float) -> Iterator[BoilerSite]:
             try:
                 yield made
             finally:
+                made.asking.close()
                 for process in reversed(made.processes):
                     process.stop()
     finally:

@@ -55,7 +55,12 @@ def problems(**keys: Any) -> list[tuple[str, str]]:
 
 def test_the_few_keys_that_are_enough() -> None:
     found = parsed()
-    assert (found.relay_driver, found.boiler_driver, found.modbus_unit, found.scale) == ("numato", "lochinvar", 1, "degC")
+    assert (found.relay_driver, found.boiler_driver, found.modbus_unit, found.scale) == (
+        "numato",
+        "lochinvar",
+        1,
+        "degC",
+    )
     assert found.safe_state == "off"
     assert found.start_settings().setpoint_max == pytest.approx((60 - 32) / 1.8), "Chronos's"
     assert found.start_settings().mode_switch_lockout_time == -1
@@ -69,12 +74,15 @@ def test_the_few_keys_that_are_enough() -> None:
         {"relays": {"chiller1": 0, "chiller2": 1}}, {"relays": WHOLE, "modbus_port": "/dev/boiler"},
         {"relays": WHOLE, "modbus_port": "tcp://10.0.0.1:502", "modbus_unit": 247, "setpoint_span": [20, 80]},
         {"relay_driver": "modbus", "relay_port": "tcp://10.0.0.2:502", "relay_count": 32, "relays": {"boiler": 31}},
-        {"boiler_driver": "otgw", "modbus_port": "socket://otgw:2323"}, {"sensors": {"return": W1, "outlet": W1[:-1] + "c"}},
+        {"boiler_driver": "otgw", "modbus_port": "socket://otgw:2323"}, {"sensors": {"return": W1,
+        "outlet": W1[:-1] + "c"}},
         {"sensors": {"return": {"port": "tcp://10.0.0.3", "register": 4}}}, {"settings": {"wind_chill": True}},
         {"weather": {"driver": "weatherlink", "url": "http://host/downld02.txt",
                      "fallback": {"driver": "open-meteo", "url": "https://host/v1"}}},
-        {"temperature_unit": "degF", "settings": {"setpoint_min": 52, "setpoint_max": 60, "tolerance": 2, "freeze_on": 38,
-                                                  "curve": [[10, 100], [70, 70]], "history_curve": [[70, 0], [88, 36]]}},
+        {"temperature_unit": "degF", "settings": {"setpoint_min": 52, "setpoint_max": 60, "tolerance": 2,
+        "freeze_on": 38,
+                                                  "curve": [[10, 100], [70, 70]], "history_curve": [[70, 0],
+                                                  [88, 36]]}},
     ],
 )  # fmt: skip
 def test_what_a_plant_may_be(keys: dict[str, Any]) -> None:
@@ -112,7 +120,8 @@ def test_every_setting_has_its_key() -> None:
         ({"relays": {"boiler": 0, "summer_valve": 1}}, "relays.winter_valve", "two valves or none"),
         ({"relays": {"boiler": 0, "chiller1": 1}}, "relays", "winter_valve and summer_valve are needed"),
         ({"relays": {"boiler": "0"}}, "relays", "int"), ({"relays": {"boiler": -1}}, "relays", "0"),
-        ({"relay_driver": "numatto"}, "relay_driver", "known are"), ({"boiler_driver": "viessmann"}, "boiler_driver", "known"),
+        ({"relay_driver": "numatto"}, "relay_driver", "known are"),
+        ({"boiler_driver": "viessmann"}, "boiler_driver", "known"),
         ({"modbus_port": "/dev/relays"}, "relay_port", "one of their own"),
         ({"modbus_unit": 0}, "modbus_unit", "1"), ({"serial_parity": "X"}, "serial_parity", "X"),
         ({"setpoint_span": [80, 20]}, "setpoint_span", "below"),
@@ -122,16 +131,19 @@ def test_every_setting_has_its_key() -> None:
         ({"weather": {"driver": "open-meteo"}}, "weather.url", "needs it"),
         ({"weather": {"driver": "chronos", "url": "http://h/"}}, "weather", "chronos"),
         ({"weather": {"driver": "weatherlink", "url": "ftp://h/"}}, "weather.url", ""),
-        ({"weather": {"driver": "weatherlink", "url": "http://h/", "daemon": "x"}}, "weather.daemon", "belongs to rockit"),
+        ({"weather": {"driver": "weatherlink", "url": "http://h/", "daemon": "x"}}, "weather.daemon",
+         "belongs to rockit"),
         ({"weather": {"driver": "rockit", "daemon": "localhost_test2"}}, "weather.temperature_key", "needs it"),
         ({"weather": {"driver": "weatherlink", "url": "http://h/", "fallback": {"driver": "open-meteo"}}},
          "weather.fallback.url", "needs it"),
-        ({"weather": {"driver": "weatherlink", "url": "http://h/", "period": 60, "maximum_age": 30}}, "weather.maximum_age",
+        ({"weather": {"driver": "weatherlink", "url": "http://h/", "period": 60, "maximum_age": 30}},
+         "weather.maximum_age",
          "shorter"),
         ({"temperature_unit": "K"}, "temperature_unit", "K"), ({"safe_state": "on"}, "safe_state", "on"),
         ({"settings": {"setpoint_minimum": 5}}, "settings.setpoint_minimum", "did you mean setpoint_min"),
         ({"settings": {"setpoint_max": 95}}, "settings.setpoint_max", "90"),
-        ({"settings": {"tolerance": 0}}, "settings.tolerance", "0.05"), ({"settings": {"tolerance": "1"}}, "settings", ""),
+        ({"settings": {"tolerance": 0}}, "settings.tolerance", "0.05"),
+        ({"settings": {"tolerance": "1"}}, "settings", ""),
         ({"settings": {"setpoint_min": 30, "setpoint_max": 20}}, "settings", "setpoint_min (30) must be below"),
         ({"settings": {"setpoint_max": 60}}, "settings", "setpoint_max (60) must be below return_high (43.3"),
         ({"settings": {"freeze_on": 9, "freeze_off": 8}}, "settings", "freeze_on (9) must be below freeze_off (8)"),

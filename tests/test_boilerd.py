@@ -202,12 +202,14 @@ def test_what_was_switched_off_rests_whoever_wants_it_on_and_a_restart_forgets_n
     [
         ("set_override", ("chiller5", "on"), "chiller4"), ("set_override", ("winter_valve", "on"), "follow the season"),
         ("set_override", ("boiler", "maybe"), "auto, on or off"), ("set_override", ("boiler", 1), "auto, on or off"),
-        ("set_season", (2,), "0 (winter)"), ("set_season", ("spring",), "0 (winter)"), ("set_season", (True,), "season"),
+        ("set_season", (2,), "0 (winter)"), ("set_season", ("spring",), "0 (winter)"),
+        ("set_season", (True,), "season"),
         ("set_season", (None,), "season"), ("set_setting", ("no_such", 1), "there is no setting"),
         ("set_setting", ("tolerance", 0), "tolerance"), ("set_setting", ("tolerance", math.nan), "tolerance"),
         ("set_setting", ("tolerance", "1"), "must be a number"), ("set_setting", ("tolerance", True), "number"),
         ("set_setting", ("valve_time", 0.5), "valve_time"), ("set_setting", ("setpoint_min", 20.5), "setpoint_max"),
-        ("set_setting", ("return_high", 20.2), "below return_high"), ("set_setting", ("curve", [[0, 1]]), "break points"),
+        ("set_setting", ("return_high", 20.2), "below return_high"),
+        ("set_setting", ("curve", [[0, 1]]), "break points"),
         ("set_setting", ("curve", [[5, 30], [0, 40]]), "rise"), ("set_setting", ("curve", 3), "curve"),
     ],
 )  # fmt: skip
@@ -242,7 +244,9 @@ def test_a_setting_counts_at_once_and_everybody_knows_who_changed_it(plant: Boil
     assert (code, text) == (0, "setpoint_max is 20.25 degC (was 20.5)")
     assert plant.call("settings")["setpoint_max"] == 20.25
     wait_for(lambda: plant.status()["effective_setpoint"] == 20.25, "the set point")
-    event = wait_for(lambda: [one for one in events(plant, "setpoint_max") if one["kind"] == "setting"], "the record")[-1]
+    event = wait_for(lambda: [one for one in events(plant, "setpoint_max") if one["kind"] == "setting"], "the record")[
+        -1
+    ]
     assert (event["value"], event["detail"], event["who"]) == ("20.25", "was 20.5", "127.0.0.1")
     assert plant.command("set_setting", "setpoint_max", 20.5)[0] == 0
     curve = plant.call("settings")["curve"]

@@ -8,8 +8,10 @@ relay board. Neither knows what the daemon believes.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from boilersite import LEAN, VALVE_TIME, BoilerSite, plant_in, said
 from harness import Process, wait_for
 
 from rockit.boiler.memory import Step
-from rockit.common.errors import Code
+from rockit.common.errors import Code, CommandError, Unreachable
 
 TO_WINTER, TO_SUMMER = 2, 3
 
@@ -181,7 +183,7 @@ def test_the_weather_changes_the_season_where_that_is_allowed(tmp_path: Path) ->
 @pytest.mark.parametrize("step", list(Step))
 def test_a_change_goes_on_where_kill_9_met_it(site: BoilerSite, step: Step) -> None:
     site.stands("winter_valve")
-    site.write({"valve_time": 3, "flow_through_time": 3}, **LEAN)
+    site.write({"valve_time": 2, "flow_through_time": 2}, **LEAN)
     daemon = site.boilerd()
     site.command("set_season", 1)
     before = at_step(site, step)
@@ -196,10 +198,10 @@ def test_a_change_goes_on_where_kill_9_met_it(site: BoilerSite, step: Step) -> N
     site.settled("SUMMER")
     assert order(site) == [("winter_valve", True), ("winter_valve", False), ("summer_valve", True)]
     assert len(site.moves()[count:]) == {Step.STOP: 2, Step.CLOSE: 1, Step.OPEN: 0}[step], "nothing was moved twice"
-    site.valves_apart(3)
+    site.valves_apart(2)
     if step is Step.STOP:
         waited = site.moves()[1].time - (before["step_at"] - time.time() + time.monotonic())
-        assert waited >= 2.95
+        assert waited >= 1.95
     assert not said(daemon, "Traceback")
 
 
@@ -220,15 +222,16 @@ def test_kill_9_between_an_order_and_its_proof(site: BoilerSite) -> None:
     daemon = order_and_kill(daemon, "winter_valve", on=False)
     daemon = order_and_kill(daemon, "summer_valve", on=True)
     site.settled("SUMMER")
-    with site.client() as client:
-        client.call("report_status")
-        site.plant.board.latency = 0.5
-        client.timeout = 1
-        try:
+    site.plant.board.latency = 0.5
+
+    def ask() -> None:
+        with suppress(CommandError, Unreachable), site.client() as client:  # it is killed before it can answer
             client.command("set_override", "chiller3", "on")
-        except Exception as error:  # noqa: BLE001 - it is killed meanwhile, or slow: whatever
-            assert error
+
+    asking = threading.Thread(target=ask)
+    asking.start()
     daemon = order_and_kill(daemon, "chiller3", on=True)
+    asking.join()
     wait_for(lambda: site.device("chiller3").get("on"), "chiller 3")
     assert site.device("chiller3")["override"] == "on"
     assert order(site) == [
@@ -273,7 +276,7 @@ def test_a_daemon_that_dies_again_and_again_ends_where_it_was_told(site: BoilerS
         site.command("set_override", name, "on")
     for target in ("summer", "winter", "summer"):
         site.command("set_season", target)
-        for _ in range(3):
+        for _ in range(2):
             until = time.monotonic() + rng.uniform(0.0, 1.2)
             wait_for(lambda until=until: time.monotonic() >= until, "a moment of chance")
             killed(daemon)

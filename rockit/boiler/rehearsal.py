@@ -34,6 +34,8 @@ HELD = 3 * STEP
 ROUNDS = 4
 LEAST_DEMAND = 21.0
 """The lowest set point that a Lochinvar can be told, °C."""
+FORGOTTEN, OWN = 240.0, 60.0
+"""So long a Lochinvar keeps to what it was told, s; then it heats to a set point of its own, °C."""
 DAY = 86400.0
 
 
@@ -95,6 +97,7 @@ class Rehearsal:
         self._inputs = {name: _Read() for name in ("return", "outlet", "outside", "inlet")}
         self._board = dict.fromkeys((*site.sources, *(VALVES if site.valves else ())), False)
         self._off_at: dict[str, float] = {}
+        self._told_at = 0.0
         self._season: Season | None = None
         self._emergency = False
         self.report = Report()
@@ -138,6 +141,9 @@ class Rehearsal:
         if not self._lost("modbus"):
             demand = decision.demand
             self.world.burner.setpoint = None if demand is None else max(demand, LEAST_DEMAND)
+            self._told_at = now
+        elif now - self._told_at > FORGOTTEN:
+            self.world.burner.setpoint = OWN
         self._look(decision, now)
 
     # What goes wrong.

@@ -30,6 +30,8 @@ HOTTEST = 90.0
 FOLLOW = 20.0
 """A relay that has not followed for so long, s, and so many orders, is broken."""
 TRIES = 3
+PAUSE = 1.0
+"""A relay that did not close is told again after this, s, and not several times in one poll."""
 AGAIN = 60.0
 """A relay that does not close is tried again so often, s; one that does not open, with every poll."""
 FORGIVEN = 3600.0
@@ -326,7 +328,7 @@ def _ordered(guard: Guard, orders: list[tuple[str, bool]], now: float) -> tuple[
         old = guard.orders.get(name)
         if old is None or old.on is not on:
             noted[name] = Order(on, now, now, 1)
-        elif on and old.tries >= TRIES and now - old.last_at < AGAIN:
+        elif on and now - old.last_at < (AGAIN if old.tries >= TRIES else PAUSE):
             noted[name] = old
             continue
         else:

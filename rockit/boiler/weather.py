@@ -60,10 +60,10 @@ class WeatherConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         yield from self._remote_problems() if self.driver == "rockit" else self._web_problems()
         if self.driver == "open-meteo" and (self.temperature_unit or self.wind_unit):
             yield "temperature_unit" if self.temperature_unit else "wind_unit", "open-meteo says its units itself"
-        if self.maximum_age < self.period:
+        if self.maximum_age < max(self.period, SHORTEST):
             yield (
                 "maximum_age",
-                f"is shorter than the period ({self.period:g} s): the weather would never be known long",
+                f"is shorter than the period ({max(self.period, SHORTEST):g} s): the weather would not stay known",
             )
         if self.fallback is not None:
             for path, text in self.fallback.problems():
