@@ -414,8 +414,8 @@ def test_the_first_source_that_knows(bench: Bench, server: WeatherServer) -> Non
     server.station.fault = "500"
     wait_for(lambda: found.inputs[1].counters["input_failures"], "the second one to fail")
     later = monotonic() + 1000.0
+    wait_for(lambda: "status 500" in found.problem(later), "the first one to fail")
     assert found.value(later) == Outside()
-    assert "status 500" in found.problem(later)
     assert "; sim://weather?world=fallback: the server answers with an error" in found.problem(later)
 
 
