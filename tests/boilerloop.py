@@ -162,9 +162,11 @@ class Loop:
         now, before = self.monotonic, self.saved
         site = Site(True, CHILLERS, True, True)
         decision = plant.decide(facts, self.saved.request, self.settings, site, self.saved.memory, now)
-        limits = Limits(SOURCES, True, self.settings.valve_time, self.settings.return_low, self.settings.return_high)
+        set_ = self.settings
+        limits = Limits(SOURCES, True, set_.valve_time, set_.return_low, set_.return_high, set_.freeze_off)
         season = decision.memory.season.season
-        seen = Seen(facts.relays, facts.return_temp, plant.waters_of(facts), season)
+        inside = tuple(facts.boiler.values())
+        seen = Seen(facts.relays, facts.return_temp, plant.waters_of(facts, season), season, inside)
         wanted = decision.relays if self.mad is None else self.mad
         verdict = judge(wanted, seen, limits, self.saved.guard, now)
         self.saved = replace(self.saved, memory=decision.memory, guard=verdict.guard)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from typing import Any
 import pytest
 from boilersite import BoilerSite, plant_in
 from harness import ROOT, wait_for
+from served import Lines
 
 from rockit.boiler.config import BoilerConfig, StartSettings
+from rockit.boiler.daemon import _board, _boiler
+from rockit.boiler.drivers import BOARDS, BOILERS, load
 from rockit.boiler.settings import FIELDS
 from rockit.common import config, registry
+from rockit.common.daemon import Context
 from rockit.common.errors import ConfigError
 from rockit.tool.check import guess, write_schemas
 
@@ -76,6 +81,11 @@ def test_the_few_keys_that_are_enough() -> None:
         {"relay_driver": "modbus", "relay_port": "tcp://10.0.0.2:502", "relay_count": 32, "relays": {"boiler": 31}},
         {"boiler_driver": "otgw", "modbus_port": "socket://otgw:2323"}, {"sensors": {"return": W1,
         "outlet": W1[:-1] + "c"}},
+        {"sensors": {"return": {"port": "/dev/bus", "register": 4, "parity": "E"},
+                     "outlet": {"port": "/dev/bus", "register": 5, "parity": "E"}}},
+        {"sensors": {"return": {"port": "/dev/bus", "register": 4, "parity": "E"},
+                     "outlet": {"port": "/dev/bus2", "register": 5}}},
+        {"relay_count": 8, "relays": {"boiler": 7}}, {"boiler_driver": "lochinvar", "boiler_enable": True},
         {"sensors": {"return": {"port": "tcp://10.0.0.3", "register": 4}}}, {"settings": {"wind_chill": True}},
         {"weather": {"driver": "weatherlink", "url": "http://host/downld02.txt",
                      "fallback": {"driver": "open-meteo", "url": "https://host/v1"}}},
@@ -92,12 +102,42 @@ def test_what_a_plant_may_be(keys: dict[str, Any]) -> None:
 def test_numbers_are_in_the_scale_of_the_site() -> None:
     settings = parsed(
         temperature_unit="degF",
-        settings={"setpoint_min": 50, "tolerance": 9, "cascade_time": 5, "history_curve": [[68, 0], [86, 18]]},
+        settings={"setpoint_min": 50, "tolerance": 1.8, "cascade_time": 5, "history_curve": [[68, 0], [86, 18]]},
     ).start_settings()
     assert settings.setpoint_min == pytest.approx(10)
-    assert settings.tolerance == pytest.approx(5), "a difference has no 32"
+    assert settings.tolerance == pytest.approx(1), "a difference has no 32"
     assert settings.cascade_time == 5
     assert settings.history_curve == (pytest.approx((20, 0)), pytest.approx((30, 10)))
+
+
+def test_a_relay_module_may_have_another_frame(tmp_path: Path) -> None:
+    found = parsed(relay_driver="modbus", relay_baud=19200, relay_bytesize=8, relay_parity="E", relay_stopbits=2)
+    context = Context("test.json", tmp_path, threading.Event(), Lines(), lambda: None)
+    bus, board = _board(found, context, lambda: None, print)
+    settings = bus._line.settings
+    assert (settings.baud, settings.bytesize, settings.parity, settings.stopbits) == (19200, 8, "E", 2)
+    assert board.count == 8
+
+
+@pytest.mark.parametrize("driver", BOILERS)
+def test_a_boiler_gets_the_options_that_the_file_gives(tmp_path: Path, driver: str) -> None:
+    takes = load(driver, BOILERS).options
+    keys = {"temperature_unit": "degF", "setpoint_span": [50, 212], "boiler_enable": True} if takes else {}
+    found = parsed(boiler_driver=driver, modbus_port="/dev/boiler", relays=WHOLE, **keys)
+    given = found.boiler_options()
+    assert set(given) == takes, "and each that some driver takes has its key"
+    if takes:
+        assert given == {"span": pytest.approx((10, 100)), "enable": True}, "°C"
+    _boiler(found, Context("test.json", tmp_path, threading.Event(), Lines(), lambda: None), lambda: None, print)
+
+
+@pytest.mark.parametrize("driver", BOARDS)
+def test_a_board_can_be_had_with_each_count_that_it_names(driver: str) -> None:
+    board = load(driver, BOARDS)
+    assert board.usual in board.counts
+    for count in range(1, 65):
+        found = problems(relay_driver=driver, relay_count=count, relays={"boiler": 0})
+        assert [path for path, _ in found] == ([] if count in board.counts else ["relay_count"])
 
 
 def test_every_setting_has_its_key() -> None:
@@ -125,6 +165,16 @@ def test_every_setting_has_its_key() -> None:
         ({"modbus_port": "/dev/relays"}, "relay_port", "one of their own"),
         ({"modbus_unit": 0}, "modbus_unit", "1"), ({"serial_parity": "X"}, "serial_parity", "X"),
         ({"setpoint_span": [80, 20]}, "setpoint_span", "below"),
+        ({"boiler_driver": "sola", "setpoint_span": [20, 80]}, "setpoint_span", "boiler_driver sola does not take it"),
+        ({"boiler_driver": "otgw", "boiler_enable": True}, "boiler_enable", "boiler_driver otgw does not take it"),
+        ({"relay_driver": "modbus", "relays": {"boiler": 8}}, "relays.boiler", "0 to 7; relay_count says how many"),
+        ({"relay_count": 13}, "relay_count", "numato has 8 or 16 relays, not 13"),
+        ({"relay_driver": "modbus", "relay_count": 33}, "relay_count", "modbus has 1 to 32 relays, not 33"),
+        ({"relay_port": "tcp://10.0.0.1:502"}, "relay_port", ""), ({"relay_parity": "even"}, "relay_parity", "even"),
+        ({"boiler_driver": "otgw", "modbus_port": "tcp://10.0.0.1:502"}, "modbus_port", ""),
+        ({"sensors": {"return": {"port": "/dev/bus", "register": 1, "baud": 19200, "parity": "E"},
+                      "outlet": {"port": "/dev/bus", "register": 2, "stopbits": 2}}},
+         "sensors.outlet", "its baud, parity, stopbits must be as those of sensors.return"),
         ({"sensors": {"return": "28-xyz"}}, "sensors.return", "28-0123456789ab"),
         ({"sensors": {"inlet": W1}}, "sensors.inlet", "unknown key"),
         ({"sensors": {"return": {"port": "/dev/relays", "register": 1}}}, "sensors.return.port", "one of its own"),

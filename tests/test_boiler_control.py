@@ -112,10 +112,30 @@ def test_a_return_that_is_lost_for_a_while_changes_nothing(running: bool) -> Non
 def test_the_boilers_inlet_stands_for_the_return_in_winter() -> None:
     home = Running(Season.WINTER)
     home.facts = replace(home.facts, return_temp=None, water_out=None, boiler={"inlet_temp": 8.0})
-    home.run_for(3 * HOLD)
-    assert home.board[BOILER]
+    home.run_for(HOLD + 60)
+    assert not home.board[BOILER], "the inlet of a boiler that stands says nothing of the loop"
+    assert home.decided().return_how == "none"
+    home.run_for(BLIND_EVERY)
+    assert home.board[BOILER], "it runs to see what the inlet says"
     assert home.decided().return_how == "boiler"
     assert "return_sensor" in home.alarms(Sources({"return": "x"}))
+    home.facts = replace(home.facts, boiler={"inlet_temp": 40.0})
+    home.run_for(300)
+    assert not home.board[BOILER]
+
+
+def test_a_mean_of_days_is_no_warm_night() -> None:
+    home = Running(Season.WINTER, {"outside_hold": 0})
+    home.facts = replace(home.facts, return_temp=None, water_out=None, outside=None, average=5.0)
+    home.run_for(HOLD + 600)
+    assert home.board[BOILER], "it may freeze, and nobody knows"
+
+
+def test_a_register_that_nobody_writes_is_no_frost() -> None:
+    home = Running(Season.WINTER)
+    home.facts = replace(home.facts, return_temp=30.0, water_out=30.0, boiler={"inlet_temp": 0.0, "outlet_temp": 1.0})
+    home.run_for(600)
+    assert not home.board[BOILER]
 
 
 # Frost.
@@ -263,7 +283,7 @@ def test_a_weather_that_is_lost_counts_on_for_its_hold_and_then_the_mean_of_the_
 
 
 def test_wind_chill_counts_in_winter_and_on_with_the_last_known_weather() -> None:
-    settings = {"wind_chill": 1, "curve": [[-30, 40], [30, 10]], "setpoint_min": 0, "setpoint_max": 43,
+    settings = {"wind_chill": 1, "curve": [[-30, 40], [30, 10]], "setpoint_min": 0, "setpoint_max": 38,
                 "return_low": -5, "setpoint_offset_winter": 0}  # fmt: skip
     home = Running(Season.WINTER, {**settings, "setpoint_min": 5})
     home.facts = replace(home.facts, outside=-10.0, wind=20 / 3.6)

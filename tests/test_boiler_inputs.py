@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from boilers import serving
 from harness import wait_for
 from served import Lines
 
 from rockit.boiler import sensors
+from rockit.boiler.probe import Limits
 from rockit.boiler.sensors import ModbusSensor, sensor_input
 from rockit.boiler.simulators import onewire
 from rockit.boiler.simulators.modbus_slave import ModbusSlave
@@ -268,6 +270,27 @@ class Thermometers(ModbusSlave):
     def read_registers(self, function: int, address: int, count: int) -> list[int]:
         assert function == 4
         return [self.registers.get(at, 0) for at in range(address, address + count)]
+
+
+@pytest.mark.parametrize(("scale", "stuck"), [(0.1, True), (0.5, False), (1.0, False)])
+def test_a_sensor_with_coarse_steps_may_tell_the_same_for_long(
+    bench: Bench, tmp_path: Any, scale: float, stuck: bool
+) -> None:
+    link = tmp_path / "bus"
+    with serving(Thermometers({0: round(41 / scale)}, now=monotonic()), link):
+        made = sensor_input(
+            "return", ModbusSensor(port=str(link), register=0, scale=scale), "/nowhere", PERIOD, bench.stop, bench.log,
+            lambda: True, limits=Limits(stuck_after=3 * PERIOD, stuck_readings=3),
+        )  # fmt: skip
+        source = bench.started(made)
+        wait_for(lambda: temp(source) == pytest.approx(41.0), "the temperature")
+        if stuck:
+            wait_for(lambda: "it is stuck" in source.problem_at(monotonic() + 60), "it to be found stuck")
+        else:
+            wait_for(lambda: source.counters["input_polls"] >= 20, "many readings")
+            assert source.counters["input_failures"] == 0
+        bench.stop.set()
+        source._thread.join(30)
 
 
 def test_sensors_that_share_a_modbus_module(bench: Bench, tmp_path: Any) -> None:

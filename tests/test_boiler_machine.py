@@ -262,7 +262,7 @@ class PlantMachine(Loop, RuleBasedStateMachine):
         assert decision.relays[BOILER] or decision.held.get(BOILER) == "the minimum time off"
         assert decision.demand is not None
         ready = self.so_for(WINTER_VALVE, True) >= self.settings.valve_time + 2 * SLACK and not relays[SUMMER_VALVE]
-        hot = any(water > safety.HOTTEST for water in plant.waters_of(self.facts))
+        hot = any(water > safety.HOTTEST for water in (*plant.waters_of(self.facts, None), *self.facts.boiler.values()))
         ready = ready and not hot and verdict.guard.emergency in ((), (RETURN_LOW,))
         told = self.mad is None and decision.relays[BOILER]
         guarded = self.saved.guard.contacts[WINTER_VALVE]

@@ -213,11 +213,16 @@ def test_losing_the_sensor_does_not_say_that_the_water_is_right_again() -> None:
 
 
 def test_the_boiler_heats_in_an_emergency_of_cold_water_only() -> None:
-    for causes, orders in (
-        ((RETURN_LOW,), ((BOILER, True),)), ((RETURN_HIGH,), ()), ((RETURN_LOW, "x"), ()), (("x",), ()),
-    ):  # fmt: skip
+    heat = ((BOILER, True),)
+    for causes, warm in (((RETURN_LOW,), heat), ((RETURN_HIGH,), ()), ((RETURN_LOW, "x"), ()), (("x",), ())):
         guard = replace(standing(WINTER), emergency=causes, emergency_at=1.0)
-        assert ask({BOILER: True}, seen(WINTER, value=1.0), guard).orders == orders
+        verdict = ask({BOILER: True}, seen(WINTER, value=1.0), guard)
+        assert (verdict.orders, verdict.may_heat) == (heat, True), "what is over lets no water freeze"
+        verdict = ask({BOILER: True}, seen(WINTER, value=20.0), guard)
+        assert (verdict.orders, verdict.may_heat) == (warm, bool(warm))
+        welded = replace(guard, failures={"chiller1": Contact(False, 1.0)})
+        on = seen(relays(WINTER_VALVE, "chiller1"), value=1.0)
+        assert (BOILER, True) not in ask({BOILER: True}, on, welded).orders
         guard = replace(standing(SUMMER), emergency=causes, emergency_at=1.0)
         assert ask(ALL_ON, seen(SUMMER, Season.SUMMER, 1.0), guard).orders == ()
 

@@ -303,8 +303,9 @@ def test_a_light_that_does_not_follow_disturbs_nobody(site: BoilerSite) -> None:
 
 def test_a_return_sensor_that_fails_is_replaced_by_the_boiler_and_comes_back(site: BoilerSite) -> None:
     site.write(weather=None)
-    daemon = site.boilerd(hurried=True)
+    daemon = site.boilerd(hurried=True, **{"plant.WARM_UP": 0.2})
     wait_for(lambda: "inlet_temp" in site.status() and "return_temp" in site.status(), "both")
+    on_by_hand(site, "boiler")
     for fault in SEEN_WRONG:
         site.fault(f"return_sensor {fault}", surroundings(site))
         status = wait_for(lambda: (s := site.status()).get("return_temp_source") == "boiler" and s, fault)

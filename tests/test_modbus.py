@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 
 import pytest
 from bench import decoded, joined
+from boilers import serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rockit.boiler.simulators.modbus_slave import ModbusSlave
 from rockit.common.framing import Damage, Damaged, Refused
 from rockit.common.transport import NoAnswer, PortLost, Stopped
 from rockit.common.transport import modbus as adapter
@@ -219,11 +222,52 @@ def test_modbus_tcp_numbers_its_questions_and_needs_no_other():
             raise NoAnswer("too late")
 
     bus = ModbusBus("tcp://meter", SETTINGS, threading.Event(), print)
-    bus._line = Numbered([0])
-    with pytest.raises(NoAnswer):
-        bus.read(1, 3, 1, 2)
+    bus._line = Numbered([0] * 50)
+    for _ in range(50):
+        with pytest.raises(NoAnswer):
+            bus.read(1, 3, 1, 2)
+    assert not any(bus._owed.values()), "no account is kept, so that none grows"
     assert bus.read(1, 3, 8, 2) == (0x1008, 0x1009)
-    assert len(bus._line.asked) == 2
+    assert len(bus._line.asked) == 51
+
+
+def test_the_account_of_a_unit_is_bounded_however_fast_it_fails():
+    bus = ModbusBus("/dev/null", SETTINGS, threading.Event(), print, clock=lambda: 0.0)
+    bus._line = Slow([0] * 1000)
+    for _ in range(300):  # each of them asks for another number of registers: no more than a read can have
+        with pytest.raises(NoAnswer):
+            bus.read(1, 3, 1, 2)
+    assert max(map(len, bus._owed.values())) == adapter.MOST_OWED
+
+
+def test_a_port_that_was_opened_again_may_still_bring_an_old_answer(tmp_path):
+    class Late(ModbusSlave):
+        """Its first answer comes when it is asked again."""
+
+        def __init__(self):
+            super().__init__(latency=0.0, now=time.monotonic())
+            self.first = None
+
+        def read_registers(self, function, address, count):
+            return range(address, address + count)
+
+        def reply(self, data, now):
+            if self.first is None:
+                self.first = data
+                return
+            super().reply(self.first, now)
+            self.first = b""
+            super().reply(data, now)
+
+    with serving(Late(), tmp_path / "bus") as where:
+        bus = ModbusBus(where, SETTINGS.overridden(timeout=0.5), threading.Event(), print)
+        bus.open()
+        with pytest.raises(NoAnswer):
+            bus.read(1, 3, 10, 2)
+        bus.close()
+        bus.open()
+        assert bus.read(1, 3, 20, 2) == (20, 21)
+        bus.close()
 
 
 class SlowWriter:

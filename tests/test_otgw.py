@@ -191,13 +191,23 @@ def test_a_poll_tells_what_was_overheard(tmp_path):
     assert set(OpenThermGateway.measures) <= set(MEASUREMENTS)
 
 
-def test_a_value_that_is_not_told_any_more_is_gone_after_three_polls(tmp_path):
+def test_a_value_that_is_told_each_half_minute_is_known_all_the_time(tmp_path):
     device = Gateway()
     with on_line(device, tmp_path / "gateway") as (gateway, _):
         after(device)
         device.set_fault("mute", "on")
         after(device, 2)
-        for _ in range(3):
+        for _ in range(30 // 2):  # a poll each 2 s
+            assert polled(gateway)["inlet_temp"] == 15.0
+
+
+def test_a_value_that_is_not_told_any_more_is_gone_after_so_many_polls(tmp_path):
+    device = Gateway()
+    with on_line(device, tmp_path / "gateway") as (gateway, _):
+        after(device)
+        device.set_fault("mute", "on")
+        after(device, 2)
+        for _ in range(OpenThermGateway.HELD):
             assert polled(gateway)["outlet_temp"] == 15.0
         assert polled(gateway) == {"warnings": ("the boiler tells nothing",)}
         device.set_fault("mute", "off")
@@ -211,7 +221,7 @@ def test_what_is_damaged_or_not_answered_becomes_no_value(tmp_path, fault, damag
     device.set_fault(fault, "on")
     with on_line(device, tmp_path / "gateway") as (gateway, line):
         after(device)
-        for _ in range(3):
+        for _ in range(OpenThermGateway.HELD):
             assert set(polled(gateway)) == {"warnings"}
         assert polled(gateway)["warnings"] == ("the boiler tells nothing",)
         assert bool(line.counters["checksum"]) is damage

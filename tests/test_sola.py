@@ -69,7 +69,7 @@ def test_states_codes_and_sensors_have_names():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("celsius", [math.nan, math.inf, -0.1, 130.1])
+@pytest.mark.parametrize("celsius", [math.nan, math.inf, -math.inf])
 def test_what_is_no_set_point_is_an_error_of_ours(celsius):
     with pytest.raises(ValueError, match=r"no set point"):
         protocol.setpoint_word(celsius)
@@ -129,6 +129,13 @@ def test_what_is_asked_for_is_what_the_boiler_makes(tmp_path):
         assert boiler.command(None) is None
         assert device.world.burner.setpoint is None
         assert {address for address, _ in device.written} == {0x0235, 0x0243}
+
+
+@pytest.mark.parametrize(("asked", "given"), [(-5.0, 0.0), (-0.01, 0.0), (131.0, 130.0)])
+def test_a_set_point_that_cannot_be_written_becomes_the_nearest_that_can(tmp_path, asked, given):
+    device = slow()
+    with on_bus(device, tmp_path / "bus", Sola) as boiler:
+        assert boiler.command(asked) == given == device.world.burner.setpoint
 
 
 def test_a_demand_is_repeated_and_a_set_point_is_not(tmp_path):

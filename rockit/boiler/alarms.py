@@ -30,6 +30,8 @@ class Sources:
     """`return` and `outlet`, as far as the plant has them."""
     weather: str = ""
     boiler: str = ""
+    refused: str = ""
+    """Why the boiler does not take its set point."""
     faults: tuple[str, ...] = ()
     """What the boiler itself reports."""
     warnings: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ def conditions(
     found: dict[str, Condition] = {}
     if guard.emergency:
         causes = ", ".join(guard.emergency)
-        text = f"all sources are off until this is acknowledged: {causes}"
+        text = f"all sources are off, but against frost, until this is acknowledged: {causes}"
         found["emergency"] = Condition(text, Priority.CRITICAL)
     for name, failed in guard.failures.items():
         urgent = name in SOURCES + VALVES
@@ -108,6 +110,9 @@ def _of_the_boiler(found: dict[str, Condition], decision: Decision, sources: Sou
     if sources.boiler:
         text = f"the boiler does not answer, and heats by its own settings when its relay is on: {sources.boiler}"
         found["boiler_offline"] = Condition(text, Priority.HIGH, delay=STARTING, logged=False)
+    if sources.refused:
+        text = f"the boiler does not take its set point, and heats by its own settings: {sources.refused}"
+        found["boiler_refuses"] = Condition(text, Priority.HIGH)
     if sources.faults:
         found["boiler_fault"] = Condition(f"the boiler reports: {', '.join(sources.faults)}", Priority.HIGH)
     if sources.warnings:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from rockit.boiler.drivers import BoilerDriver
 from rockit.boiler.model import MEASUREMENTS, Values
-from rockit.common.framing import ProtocolError
+from rockit.common.framing import ProtocolError, Refused
 from rockit.common.log import Log
 from rockit.common.quality import Sample, Samples
 from rockit.common.transport import LineError
@@ -55,6 +55,8 @@ class BurnerSnapshot:
     offline_because: str = "it has not been asked yet; the daemon has just started"
     asked: float | None = None
     asked_at: float | None = None
+    refused: str = ""
+    """Why it does not take what it is asked for."""
 
 
 class Burner:
@@ -124,9 +126,14 @@ class Burner:
             self._told_stale = True
             return
         self._told_stale = False
-        asked = self._driver.command(setpoint)
+        try:
+            asked = self._driver.command(setpoint)
+        except Refused as error:  # it is there, and tells what it measures
+            self.counters["refused"] += 1
+            self._set(refused=str(error), asked=None, asked_at=None)
+            return
         self.counters["demands"] += 1
-        self._set(asked=asked, asked_at=time.monotonic())
+        self._set(asked=asked, asked_at=time.monotonic(), refused="")
 
     def lost(self, reason: str) -> None:
         """No connection: what was measured is not known any more."""
@@ -144,7 +151,7 @@ class Burner:
             self._log.info("no heat is asked of the boiler any more")
         except (LineError, ProtocolError) as error:
             self._log.warning(
-                f"the boiler could not be told that no heat is asked of it: {error}; it notices by itself"
+                f"the boiler could not be told that no heat is asked of it, and heats by its own settings: {error}"
             )
 
     # Inside.

@@ -70,7 +70,9 @@ def step(loop: Loop, off: Iterable[Unit], on: Iterable[Unit]) -> tuple[str | Non
         if chosen is not None:
             how = "falls" if falling else "comes no nearer"
             return None, chosen.name, Reason(f"the return, {{}}, is below {{}} and {how}", (loop.value, low))
-    return None, None, Reason("the return, {}, is within {} and {}, or coming there", (loop.value, low, high))
+    if loop.value < low:
+        return None, None, Reason("the return, {}, is below {}", (loop.value, low))
+    return None, None, Reason("the return, {}, is within {} and {}", (loop.value, low, high))
 
 
 def _since(unit: Unit) -> float:

@@ -17,7 +17,7 @@ _TEMPERATURES = (
     ("return_temp", "Return is"),
     ("water_out_temp", "Outlet is"),
     ("outside_temp", "Outside is"),
-    ("outside_temp_average", "Outside, mean of 96 h, is"),
+    ("outside_temp_average", "Outside, mean of the last {hours} h, is"),
     ("effective_setpoint", "Set point is"),
     ("system_supply_temp", "Boiler: system supply is"),
     ("outlet_temp", "Boiler: outlet is"),
@@ -48,7 +48,8 @@ def shown(data: dict[str, Any]) -> list[str]:
     for key, text in _TEMPERATURES:
         if key in data:
             source = _SOURCES.get(data.get(f"{key}_source", ""), "")
-            lines.append(f"   {text} {styled(f'{data[key]:.1f}{sign}', bold=True)}{f' ({source})' if source else ''}")
+            what = text.format(hours=data.get("outside_temp_average_hours", 96))
+            lines.append(f"   {what} {styled(f'{data[key]:.1f}{sign}', bold=True)}{f' ({source})' if source else ''}")
     if "return_temp" not in data:
         source = _SOURCES.get(data.get("return_temp_source", ""), "")
         lines.append(f"   Return is {styled('not known', fg='bright_red')}{f', replaced {source}' if source else ''}")
@@ -78,10 +79,11 @@ def _season_lines(data: dict[str, Any]) -> list[str]:
     if "season_label" not in data:
         return ["   Season is not known yet"]
     label = data["season_label"]
-    how = "by itself" if data["season_automatic"] else "by hand"
-    lines = [f"   Season is {styled(label, bold=True, fg=_SEASON_COLOUR.get(label, 'bright_yellow'))}, changed {how}"]
-    if "season_change_ends" in data:
-        lines.append(f"   Change: {data['season_change_step']}, over at {data['season_change_ends']} at the soonest")
+    how = "changes by itself" if data["season_automatic"] else "changes by hand"
+    lines = [f"   Season is {styled(label, bold=True, fg=_SEASON_COLOUR.get(label, 'bright_yellow'))} ({how})"]
+    if "season_change_step" in data:
+        ends = f"over at {data['season_change_ends']} at the soonest" if "season_change_ends" in data else "held"
+        lines.append(f"   Change: {data['season_change_step']}, {ends}")
     if "season_wanted" in data:
         lines.append(f"   The return asks for {data['season_wanted']}")
     return lines
@@ -91,7 +93,7 @@ def _device_lines(name: str, device: dict[str, Any]) -> list[str]:
     state = "unknown" if "on" not in device else "ON" if device["on"] else "off"
     colour = {"ON": "bright_green", "unknown": "bright_red"}.get(state)
     override = f" (override {device['override']})" if device["override"] != "auto" else ""
-    since = f" since {device['since']}" if "since" in device else ""
+    since = f" since {'before ' * ('longer' in device)}{device['since']}" if "since" in device else ""
     lines = [f"   {name} is {styled(state, bold=True, fg=colour)}{since}{override}: {device['why']}"]
     counts = []
     if "run_hours" in device:
@@ -246,6 +248,10 @@ def _by_config(
     return explained(set_point(settings_.rules(), outside, mean, season_), settings_, scale, season_, "given")
 
 
+VALVE_SHARE = 0.8
+"""A simulated valve takes so much of the time that the settings give it."""
+
+
 @group.command()
 @click.option("--days", type=click.FloatRange(0.01, 3660), default=365.0, show_default=True, help="days of weather")
 @click.option("--seed", type=int, default=1, show_default=True, help="another seed is another year")
@@ -273,12 +279,14 @@ def rehearse(target: Target, days: float, seed: int, faults: bool, lockout: floa
     if lockout is not None:
         plant_settings = dataclasses.replace(plant_settings, mode_switch_lockout_time=lockout)
     climate = Climate.cold(seed) if cold else Climate(seed)
-    world = World(seed=seed, chillers=len(site.chillers), climate=climate)
+    travel = VALVE_SHARE * plant_settings.valve_time
+    world = World(seed=seed, chillers=len(site.chillers), climate=climate, travel=travel)
     rehearsal = Rehearsal(site, plant_settings, seed=seed, faults=faults, world=world)
     with bar() as progress:
         report = rehearsal.run(days, lambda part: progress("rehearsing", round(part * 1000), 1000))
-    for line in told(report):
+    for line in told(report, config.scale):
         click.echo(line)
+    click.echo(f"assumed: valves that take {travel:.0f} s, less than valve_time ({plant_settings.valve_time:g} s)")
     if report.violations:
         raise click.exceptions.Exit(1)
 

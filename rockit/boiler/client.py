@@ -9,11 +9,12 @@ from rockit.common.remote.client import Client as GeneralClient
 
 
 class DeviceReport(TypedDict, total=False):
-    """One source. `on` and `since` are absent while its relay is not known; hours in h, times in UTC."""
+    """One source. `on` and `since` are absent while its relay is not known; `longer`: it was so before; hours in h, times in UTC."""
 
     on: bool
     override: str
     since: str
+    longer: bool
     may_change_at: str
     run_hours: float
     starts: int
@@ -49,6 +50,7 @@ class BoilerReport(TypedDict, total=False):
     wind_speed: float
     wind_chill_temp: float
     outside_temp_average: float
+    outside_temp_average_hours: int
     baseline_setpoint: float
     history_adjustment: float
     tha_setpoint: float

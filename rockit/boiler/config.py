@@ -11,19 +11,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rockit.boiler import settings as plant_settings
-from rockit.boiler.drivers import BOARDS, BOILERS
+from rockit.boiler.drivers import BOARDS, BOILERS, load
 from rockit.boiler.model import BOILER, CHILLERS, RELAYS, VALVES
 from rockit.boiler.plant import Site
 from rockit.boiler.sensors import ModbusSensor
 from rockit.boiler.settings import Settings
 from rockit.boiler.units import Scale
 from rockit.boiler.weather import WeatherConfig
-from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems
+from rockit.common.daemonconfig import DaemonConfig, Seconds, port_problems, unknown_daemon
 from rockit.common.transport.modbus_framing import framing_of
 from rockit.common.transport.onewire import ROOT
 from rockit.history.settings import history_findings, history_problems
 
 KIND = "boilerd"
+_OPTIONS = {"span": "setpoint_span", "enable": "boiler_enable"}
+"""Option of a boiler's driver -> its key."""
 SLOWEST = 30.0
 """The longest pause between two polls of the relays, s: shorter than what counts as lost, or as out of its window."""
 Number = Annotated[float, msgspec.Meta(ge=-1000, le=100_000)]
@@ -89,6 +91,9 @@ class BoilerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     relay_port: Text
     relay_driver: str = "numato"
     relay_baud: Annotated[int, msgspec.Meta(ge=50, le=4_000_000)] | None = None
+    relay_bytesize: Literal[7, 8] | None = None
+    relay_parity: Literal["N", "E", "O"] | None = None
+    relay_stopbits: Literal[1, 2] | None = None
     relay_unit: Annotated[int, msgspec.Meta(ge=1, le=247)] = 1
     relay_count: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     relays: dict[str, Annotated[int, msgspec.Meta(ge=0, le=63)]]
@@ -111,6 +116,15 @@ class BoilerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         """The settings that the file asks for. Raises BadSetting."""
         return plant_settings.changed(Settings(), self.settings.given(), self.scale)
 
+    def boiler_options(self) -> dict[str, Any]:
+        """What the file gives of what some boilers' drivers take: `span` (°C at 20 and at 100 %), `enable`."""
+        given: dict[str, Any] = {}
+        if self.setpoint_span is not None:
+            given["span"] = tuple(self.scale.celsius(value) for value in self.setpoint_span)
+        if self.boiler_enable:
+            given["enable"] = True
+        return given
+
     def site(self) -> Site:
         """What the control must know of the plant."""
         return Site(
@@ -123,23 +137,29 @@ class BoilerConfig(DaemonConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         yield from super().problems()
         yield from history_problems(self.history)
         yield from _ports(self)
+        yield from _options(self)
+        yield from _count(self)
         yield from _relays(self)
         yield from _sensors(self)
         if self.weather is not None:
             for path, text in self.weather.problems():
                 yield f"weather.{path}", text
-        names = list(self.settings.given())
+            at = "weather"
+            source: WeatherConfig | None = self.weather
+            while source is not None:
+                yield from unknown_daemon(f"{at}.daemon", source.daemon)
+                at, source = f"{at}.fallback", source.fallback
+        good = self.settings.given()
         for name, value in self.settings.given().items():
             try:
                 plant_settings.inward(name, value, self.scale)
             except plant_settings.BadSetting as error:
                 yield f"settings.{name}", str(error)
-                names.remove(name)
-        if len(names) == len(self.settings.given()):
-            try:
-                self.start_settings()
-            except plant_settings.BadSetting as error:
-                yield "settings", str(error)
+                del good[name]
+        try:
+            plant_settings.changed(Settings(), good, self.scale)
+        except plant_settings.BadSetting as error:
+            yield "settings", str(error)
         if self.query_delay > SLOWEST:
             yield "query_delay", f"at most {SLOWEST:g} s: relays and return are watched with every poll"
         if self.setpoint_span is not None and self.setpoint_span[0] >= self.setpoint_span[1]:
@@ -164,7 +184,7 @@ def _ports(config: BoilerConfig) -> Iterator[tuple[str, str]]:
             yield driver_key, f"unknown driver {driver!r}; known are {', '.join(sorted(known))}"
         if port is None:
             continue
-        if driver in ("otgw", "numato"):
+        if driver in known and not load(driver, known).modbus:
             yield from port_problems(key, port)
             continue
         try:
@@ -181,17 +201,43 @@ def _ports(config: BoilerConfig) -> Iterator[tuple[str, str]]:
         )
 
 
+def _options(config: BoilerConfig) -> Iterator[tuple[str, str]]:
+    if config.boiler_driver not in BOILERS:
+        return
+    takes = load(config.boiler_driver, BOILERS).options
+    for option in config.boiler_options():
+        if option not in takes:
+            yield _OPTIONS[option], f"boiler_driver {config.boiler_driver} does not take it"
+
+
+def _count(config: BoilerConfig) -> Iterator[tuple[str, str]]:
+    if config.relay_driver not in BOARDS:
+        return
+    counts = load(config.relay_driver, BOARDS).counts
+    if config.relay_count is not None and config.relay_count not in counts:
+        few = len(counts) < 4
+        can = " or ".join(map(str, counts)) if few else f"{counts[0]} to {counts[-1]}"
+        yield "relay_count", f"a board of relay_driver {config.relay_driver} has {can} relays, not {config.relay_count}"
+
+
+def _most(config: BoilerConfig) -> int | None:
+    """How many relays the board has; None where that cannot be told."""
+    if config.relay_count is not None or config.relay_driver not in BOARDS:
+        return config.relay_count
+    return int(load(config.relay_driver, BOARDS).usual)
+
+
 def _relays(config: BoilerConfig) -> Iterator[tuple[str, str]]:
     relays = config.relays
     for name in relays:
         if name not in RELAYS:
             yield f"relays.{name}", f"unknown; known are {', '.join(RELAYS)}"
     numbers: dict[int, str] = {}
-    most = config.relay_count or 16
+    most = _most(config)
     for name, number in relays.items():
         if number in numbers:
             yield f"relays.{name}", f"{number} is {numbers[number]}'s relay already"
-        elif number >= most:
+        elif most is not None and number >= most:
             yield f"relays.{name}", f"the board has relays 0 to {most - 1}; relay_count says how many"
         numbers[number] = name
     if config.modbus_port is not None and BOILER not in relays:
@@ -206,6 +252,13 @@ def _relays(config: BoilerConfig) -> Iterator[tuple[str, str]]:
 
 
 def _sensors(config: BoilerConfig) -> Iterator[tuple[str, str]]:
+    if config.sensors.return_ is not None and config.sensors.return_ == config.sensors.outlet:
+        yield "sensors.outlet", "is the return sensor as well; one sensor cannot stand in two places"
+    one, other = config.sensors.return_, config.sensors.outlet
+    if isinstance(one, ModbusSensor) and isinstance(other, ModbusSensor) and one.port == other.port:
+        keys = [key for key in ("baud", "parity", "stopbits") if getattr(one, key) != getattr(other, key)]
+        if keys:
+            yield "sensors.outlet", f"its {', '.join(keys)} must be as those of sensors.return, on the same port"
     for key, sensor in (("return", config.sensors.return_), ("outlet", config.sensors.outlet)):
         if isinstance(sensor, ModbusSensor):
             for path, text in sensor.problems():

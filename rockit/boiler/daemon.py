@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ class BoilerDaemon:
         self._inputs = PlantInputs(config, context.stop, log, self._moving)
         if config.modbus_port is not None:
             self._pollers.append(self._boiler(config, context, beats.new()))
-        keys = measured(self._inputs, self._burner)
+        keys = measured(self._inputs, self._burner, config.site())
         record = self._record = history(config, context.state, keys, log)
         state = StateFile(context.state / "boiler.json", Saved)
         self._unit = PlantUnit(config, port, board, self._burner, self._inputs, alarms, state, log, record)
@@ -63,7 +64,7 @@ class BoilerDaemon:
             self._unit, name, config.query_delay, context.stop, log, plant_beat,
             partial(alarms.update, "line"), self._polled,
         )  # fmt: skip
-        self._pollers.insert(0, plant)  # its devices are made safe first when the daemon ends
+        self._pollers.append(plant)
         self._sources += [lambda: self._unit.counters, self._inputs.counters, lambda: record.counters]
         self._sources += [lambda poller=poller: poller.counters for poller in self._pollers]  # type: ignore[misc]
         self.service = BoilerService(
@@ -107,11 +108,20 @@ class BoilerDaemon:
 
     def end(self, deadline: float, *, leave: bool) -> bool:
         """Stop polling, and switch the sources off as configured, or `leave` all as it is."""
-        clean = [poller.end(deadline, leave=leave) for poller in self._pollers]
+        # Together: a relay board that hangs must not take the time in which the boiler can be told.
+        clean: list[bool] = []
+        ends = [
+            threading.Thread(target=lambda poller=poller: clean.append(poller.end(deadline, leave=leave)), daemon=True)
+            for poller in self._pollers
+        ]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join(max(0.0, deadline + 0.3 - time.monotonic()))
         for keeper in (self._unit, self._alarms):
             keeper.saved(max(0.1, deadline - time.monotonic()))
         self._record.end(max(deadline, time.monotonic() + 0.3))
-        return all(clean)
+        return len(clean) == len(ends) and all(clean)
 
     def _polled(self) -> None:
         """After each poll of the relays, in its loop: what is known goes into the history."""
@@ -144,15 +154,11 @@ def _boiler(
         baud=config.modbus_baud, bytesize=config.serial_bytesize, parity=config.serial_parity,
         stopbits=config.serial_stopbits, timeout=config.serial_timeout,
     )  # fmt: skip
+    options = config.boiler_options()
     if family.modbus:
         bus = ModbusBus(where, settings, context.stop, note, beat=beat)
-        extra: dict[str, Any] = {}
-        if config.boiler_driver == "lochinvar":
-            if config.setpoint_span is not None:
-                extra["span"] = tuple(config.scale.celsius(value) for value in config.setpoint_span)
-            extra["enable"] = config.boiler_enable
-        return bus, family(bus, config.modbus_unit, **extra)
-    return _on_line(family, where, settings, context, beat, note)
+        return bus, family(bus, config.modbus_unit, **options)
+    return _on_line(family, where, settings, context, beat, note, **options)
 
 
 def _board(
@@ -160,7 +166,10 @@ def _board(
 ) -> tuple[Any, RelayBoard]:
     """The relay board's port and driver."""
     family = load(config.relay_driver, BOARDS)
-    settings = family.line_settings.overridden(baud=config.relay_baud)
+    settings = family.line_settings.overridden(
+        baud=config.relay_baud, bytesize=config.relay_bytesize, parity=config.relay_parity,
+        stopbits=config.relay_stopbits,
+    )  # fmt: skip
     extra = {} if config.relay_count is None else {"count": config.relay_count}
     if family.modbus:
         bus = ModbusBus(config.relay_port, settings, context.stop, note, beat=beat)

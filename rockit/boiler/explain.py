@@ -14,8 +14,12 @@ KEYS = ("baseline_setpoint", "history_adjustment", "tha_setpoint", "season_offse
 """What `boiler explain --json` prints."""
 
 
-def explained(found: SetPoint, settings: Settings, scale: Scale, season: Season, how: str) -> dict[str, Any]:
-    """KEYS, what they were made of, and `steps`: sentences. `how`: where the outside temperature comes from."""
+def explained(
+    found: SetPoint, settings: Settings, scale: Scale, season: Season, how: str, hours: int | None = None
+) -> dict[str, Any]:
+    """KEYS, what they were made of, and `steps`: sentences. `how`: where the outside temperature comes from;
+    `hours`: of how many hours the mean is, where that is known.
+    """
     temperature, difference, sign = scale.temperature, scale.difference, scale.sign
     offset_name = f"setpoint_offset_{season.name.lower()}"
     before = found.tha + found.offset
@@ -25,12 +29,13 @@ def explained(found: SetPoint, settings: Settings, scale: Scale, season: Season,
     elif found.effective > before:
         limit = "raised to setpoint_min of"
     least, most = temperature(settings.setpoint_min), temperature(settings.setpoint_max)
+    known = "" if hours is None or hours >= 96 else f" (of which {hours} are known)"
     source = {"given": "", "measured": "", "last known": ", the last known", "average": ", the mean of the last days"}
     steps = [
         f"outside it is {temperature(found.outside):g} {sign}{source.get(how, '')}",
         f"the curve says {temperature(found.baseline):g} {sign}",
-        f"the mean of 96 h, {temperature(found.average):g} {sign}, lowers that by {difference(found.adjustment):g} "
-        f"to {temperature(found.tha):g} {sign}",
+        f"the mean of 96 h{known}, {temperature(found.average):g} {sign}, "
+        f"lowers that by {difference(found.adjustment):g} to {temperature(found.tha):g} {sign}",
         f"{offset_name} of {difference(found.offset):+g} makes it {temperature(before):g} {sign}",
         f"{limit} the limits, {least:g} to {most:g} {sign}: the set point is {temperature(found.effective):g} {sign}",
     ]

@@ -46,7 +46,7 @@ class OutsideMean:
         if number not in self.hours:
             if len(self.hours) > 2 * AVERAGED:  # not before: a clock that is wrong for a while costs no hour
                 self.hours = {key: hour for key, hour in self.hours.items() if number - AVERAGED < key <= number}
-            self.hours[number] = Hour()
+            self.hours = {**self.hours, number: Hour()}  # who walks along it in another thread goes on with the old one
         hour = self.hours[number]
         hour.sum += celsius
         hour.count += 1
@@ -106,7 +106,10 @@ class Efficiency:
         seconds, self.noted_until = utc - self.noted_until, utc
         if not 0 < seconds <= LONGEST:
             return
-        quarter = self.quarters.setdefault(int(utc // QUARTER), Quarter())
+        number = int(utc // QUARTER)
+        if number not in self.quarters:
+            self.quarters = {**self.quarters, number: Quarter()}  # see OutsideMean.note
+        quarter = self.quarters[number]
         if now.season is Season.SUMMER and now.chillers_on is not None:
             quarter.summer += seconds
             quarter.chillers += seconds * now.chillers_on
@@ -126,6 +129,10 @@ class Efficiency:
         first = last - int(hours * HOUR / QUARTER)
         if any(not first < number <= last for number in self.quarters):
             self.quarters = {n: quarter for n, quarter in self.quarters.items() if first < n <= last}
+
+    def observed(self) -> float:
+        """Seconds in which anything was counted."""
+        return sum(max(q.summer + q.winter, q.difference_seconds) for q in self.quarters.values())
 
     def told(self, chillers: int) -> dict[str, Any]:
         """The figures; one that nothing is known of is absent. Shares of 0 to 1, differences in K, power in %."""

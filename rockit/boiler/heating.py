@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rockit.boiler.memory import Memory
+from rockit.boiler.model import BOILER, Season
 from rockit.boiler.reasons import Reason
 from rockit.boiler.settings import Settings
 
@@ -25,14 +26,19 @@ class Wish:
 
 
 def hysteresis(
-    value: float | None, setpoint: float, settings: Settings, memory: Memory, now: float
+    value: float | None, setpoint: float, settings: Settings, memory: Memory, now: float, *, inlet: bool = False
 ) -> tuple[bool, Reason]:
-    """Heat from the set point less tolerance, until it is passed by the tolerance. `value`: return temperature, °C."""
+    """Heat from the set point less tolerance, until it is passed by the tolerance. `value`: return temperature, °C.
+
+    `inlet`: the boiler tells that of its inlet, which is the return's while it runs.
+    """
     low, high = setpoint - settings.tolerance, setpoint + settings.tolerance
     if value is None:
         known_at = memory.return_known_at
         if known_at is not None and now - known_at <= HOLD:
             return memory.heating, Reason("the return temperature is lost; as it was, for now")
+        if inlet and memory.season.season is Season.WINTER and _long_off(memory, now):
+            return True, Reason("the return sensor is lost: the boiler runs to see what its inlet says")
         return False, Reason("the return temperature is not known")
     if memory.heating:
         if value > high:
@@ -41,6 +47,15 @@ def hysteresis(
     if value <= low:
         return True, Reason("the return, {}, is not above {}", (value, low))
     return False, Reason("the return, {}, is above {}", (value, low))
+
+
+def _long_off(memory: Memory, now: float) -> bool:
+    """Whether the boiler has been off for so long, or just runs to look, that looking is due."""
+    boiler = memory.devices.get(BOILER)
+    if boiler is None or boiler.changed_at is None:
+        return False
+    since = now - boiler.changed_at
+    return since < BLIND_ON if boiler.on else since >= BLIND_EVERY
 
 
 def frost(waters: tuple[float, ...], outside: float | None, settings: Settings, memory: Memory, now: float) -> Memory:
@@ -73,6 +88,4 @@ def frost_reason(memory: Memory, waters: tuple[float, ...]) -> Reason:
         return Reason("frost: no water temperature is known and it may freeze, so that it is heated now and then")
     if not waters:
         return Reason("frost: the water was too cold when it was known last")
-    if not waters:
-        return Reason("frost: the water was too cold when its temperature was lost")
     return Reason("frost: the water is at {}", (min(waters),))

@@ -83,10 +83,6 @@ class PlantInputs:
         """Why the outside temperature is not known at `now`."""
         return "" if self._weather is None else self._weather.problem(now)
 
-    def weather_source(self, now: float) -> str:
-        """Which source of the weather counts at `now`."""
-        return "" if self._weather is None else self._weather.value(now).source
-
     def counters(self) -> dict[str, int]:
         """Reads and failures, by source."""
         named = {f"{name}_sensor": sensor.counters for name, sensor in self._sensors.items()}

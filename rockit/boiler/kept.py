@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rockit.boiler.config import BoilerConfig
 from rockit.boiler.figures import Hour, Quarter
 from rockit.boiler.memory import Memory, Request, Trend
+from rockit.boiler.model import SOURCES, VALVES
 from rockit.boiler.safety import Guard
-from rockit.boiler.settings import BadSetting, Settings, changed, outward
+from rockit.boiler.settings import FIELDS, BadSetting, Settings, changed, outward
 from rockit.common.conditions import Condition, Priority
 from rockit.common.log import Log
 from rockit.common.moments import moved
@@ -49,6 +51,54 @@ class Saved:
     settings: dict[str, Changed] = field(default_factory=dict)
     outside: dict[int, Hour] = field(default_factory=dict)
     quarters: dict[int, Quarter] = field(default_factory=dict)
+    relays: dict[str, int] = field(default_factory=dict)
+    """Which relay was what."""
+
+
+def for_the_disk(saved: Saved, to_utc: float) -> Saved:
+    """A copy with moments in UTC; `to_utc`: what to add to the clock of the daemon, s."""
+    latest = float("inf")
+    return Saved(
+        saved.request, moved(saved.memory, to_utc, latest), moved(saved.guard, to_utc, latest), dict(saved.settings),
+        {number: replace(hour) for number, hour in saved.outside.items()},
+        {number: replace(quarter) for number, quarter in saved.quarters.items()},
+        dict(saved.relays),
+    )  # fmt: skip
+
+
+def from_the_disk(saved: Saved, by: float, now: float) -> Saved:
+    """What a start makes of it; `by` is what to add to UTC, `now` the daemon's clock, s."""
+    memory = replace(moved(saved.memory, by, now), trend=Trend())
+    # Whoever has just started has asked nobody yet: what was known is not lost from then on, but from now on. And
+    # nobody has read the relays since: how long they have been on is not known, only that they were.
+    devices = {name: replace(one, read_at=None) for name, one in memory.devices.items()}
+    saved.memory = replace(memory, return_known_at=None, devices=devices)
+    saved.guard = moved(saved.guard, by, now)
+    return saved
+
+
+def rewired(saved: Saved, relays: Mapping[str, int]) -> tuple[Saved, dict[int, str]]:
+    """What still is true where the config now says `relays`, and the relays of sources and valves it names no more.
+
+    What was known of a relay that has another number now is of another relay.
+    """
+    same = {name for name, number in relays.items() if saved.relays.get(name, number) == number}
+    guard, memory = saved.guard, saved.memory
+    saved.guard = replace(
+        guard,
+        contacts={name: contact for name, contact in guard.contacts.items() if name in same},
+        orders={name: order for name, order in guard.orders.items() if name in same},
+        failures={name: failed for name, failed in guard.failures.items() if name in same},
+    )
+    devices = {
+        name: one if name in same or name not in relays else replace(one, on=None)
+        for name, one in memory.devices.items()
+    }
+    saved.memory = replace(memory, devices=devices)
+    used = set(relays.values())
+    return saved, {
+        number: name for name, number in saved.relays.items() if number not in used and name in (*SOURCES, *VALVES)
+    }
 
 
 class KeptState:
@@ -73,15 +123,7 @@ class KeptState:
             lost = {"state_lost": LOST}
         saved = saved or Saved()
         now = time.monotonic()
-        by = now - time.time()
-        saved.memory = replace(moved(saved.memory, by, now), trend=Trend())
-        saved.guard = moved(saved.guard, by, now)
-        # Whoever has just started has asked nobody yet: what was known is not lost from then on, but from now on.
-        saved.memory = replace(saved.memory, return_known_at=None)
-        # Nobody has read the relays since: how long they have been on is not known, only that they were.
-        devices = {name: replace(one, read_at=None) for name, one in saved.memory.devices.items()}
-        saved.memory = replace(saved.memory, devices=devices)
-        return saved, lost
+        return from_the_disk(saved, now - time.time(), now), lost
 
     def save(self, saved: Saved) -> None:
         """Never waits: a disk that fails or hangs stops no plant. Writes what is worth it."""
@@ -92,16 +134,8 @@ class KeptState:
         stepped = abs(to_utc - self._to_utc) >= CLOCK_STEP
         if worth == self._worth and not stepped and now - self._saved_at < EVERY and not self._keeper.failing:
             return
+        self._keeper.put(for_the_disk(saved, to_utc))
         self._worth, self._to_utc, self._saved_at = worth, to_utc, now
-        latest = float("inf")
-        self._keeper.put(
-            Saved(
-                saved.request, moved(saved.memory, to_utc, latest), moved(saved.guard, to_utc, latest),
-                dict(saved.settings),
-                {number: replace(hour) for number, hour in saved.outside.items()},
-                {number: replace(quarter) for number, quarter in saved.quarters.items()},
-            )
-        )  # fmt: skip
 
     def saved(self, within: float) -> bool:
         """Whether all that was given is on the disk; waits `within` s for that."""
@@ -119,17 +153,28 @@ def settings_in_force(config: BoilerConfig, saved: Saved, log: Log) -> Settings:
     """
     start = config.start_settings()
     for name, change in list(saved.settings.items()):
-        says = outward(name, getattr(start, name), config.scale) if hasattr(start, name) else None
+        says = outward(name, getattr(start, name), config.scale) if name in FIELDS else None
         if says != change.start:
             log.warning(f"{name} is {says}, as the config says anew, and not {change.value} any more")
             del saved.settings[name]
     while saved.settings:
+        given = {name: change.value for name, change in saved.settings.items()}
         try:  # together: each alone may not go with what the config says of the others
-            return changed(start, {name: change.value for name, change in saved.settings.items()}, config.scale)
+            return changed(start, given, config.scale)
         except BadSetting as error:
-            name, change = saved.settings.popitem()
-            log.warning(f"the setting {name} = {change.value} is forgotten: {error}")
+            name = next((name for name in given if _goes_without(name, given, start, config)), next(reversed(given)))
+            log.warning(f"the setting {name} = {given[name]} is forgotten: {error}")
+            del saved.settings[name]
     return start
+
+
+def _goes_without(name: str, given: Mapping[str, Any], start: Settings, config: BoilerConfig) -> bool:
+    """Whether the others of the settings go together."""
+    try:
+        changed(start, {other: value for other, value in given.items() if other != name}, config.scale)
+    except BadSetting:
+        return False
+    return True
 
 
 def _worth(saved: Saved) -> tuple[object, ...]:
@@ -139,5 +184,5 @@ def _worth(saved: Saved) -> tuple[object, ...]:
     return (
         saved.request, memory.season, devices, memory.heating, memory.frost, memory.frost_at,
         memory.blind_at, guard.contacts, guard.emergency, guard.acknowledged, guard.failures,
-        tuple((name, one.value) for name, one in saved.settings.items()),
+        tuple((name, one.value) for name, one in saved.settings.items()), tuple(saved.relays.items()),
     )  # fmt: skip

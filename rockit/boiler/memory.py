@@ -63,6 +63,8 @@ class DeviceState:
     read_at: float | None = None
     run_seconds: float = 0.0
     starts: int = 0
+    seen: bool = False
+    """Whether `changed_at` is when it changed, and not only when it was read first."""
 
 
 @dataclass(frozen=True, slots=True)

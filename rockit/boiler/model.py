@@ -53,6 +53,9 @@ WATER = (-20.0, 130.0)
 """What water in such a loop, glycol in it, can have, °C."""
 AIR = (-60.0, 60.0)
 
+RELAY_KEYS = {name: f"{name}_on" for name in (*SOURCES, *VALVES)}
+"""Source or valve -> the key of its relay, 0 or 1, among the measurements."""
+
 MEASUREMENTS: dict[str, Measurement] = {
     "return_temp": Measurement("Return water temperature", "degC", *WATER),
     "water_out_temp": Measurement("Outlet water temperature", "degC", *WATER),
@@ -79,4 +82,5 @@ MEASUREMENTS: dict[str, Measurement] = {
     "status_code": Measurement("Status code of the boiler", "", 0, 65535),
     "blocking_code": Measurement("Blocking code of the boiler", "", 0, 65535),
     "lockout_code": Measurement("Lockout code of the boiler", "", 0, 65535),
+    **{key: Measurement(f"Relay of {name.replace('_', ' ')}", "", 0, 1) for name, key in RELAY_KEYS.items()},
 }

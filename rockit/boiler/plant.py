@@ -14,7 +14,7 @@ from rockit.boiler import cascade, heating, seasons
 from rockit.boiler.curve import SetPoint, set_point
 from rockit.boiler.heating import Wish
 from rockit.boiler.memory import RISING, DeviceState, Memory, Request, SeasonState, Step
-from rockit.boiler.model import BOILER, Override, Season
+from rockit.boiler.model import BOILER, VALVES, Override, Season
 from rockit.boiler.reasons import Reason
 from rockit.boiler.settings import Settings
 from rockit.boiler.units import Scale
@@ -24,6 +24,10 @@ FROST_CONFIRM = 300.0
 """In summer the water must have been too cold for so long before the plant goes to winter to heat it, s."""
 ABOVE_FREEZING = 3.0
 """Against frost the boiler is asked for at least so much more than `freeze_off`, K."""
+WARM_UP, STANDING = 180.0, 900.0
+"""The boiler's inlet stands for the return from so long after it went on, s, until so long after it went off."""
+ABSENT = (0.0, 85.0)
+"""What a register may say that nobody writes, or a sensor that is not there, °C."""
 LONGEST_READ = 60.0
 """A relay that was read twice within this, s, was meanwhile as it was: that counts as time of operation."""
 
@@ -37,6 +41,11 @@ class Site:
     valves: bool = True
     weather: bool = True
     scale: Scale = Scale.CELSIUS
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Sources and valves."""
+        return (*self.sources, *(VALVES if self.valves else ()))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -53,7 +62,7 @@ class Facts:
     return_temp: float | None = None
     water_out: float | None = None
     boiler: Mapping[str, float] = field(default_factory=dict)
-    """What the boiler's own sensors say: `inlet_temp`, `outlet_temp`, `system_supply_temp`."""
+    """What the boiler's own sensors say: `inlet_temp`, `outlet_temp`."""
     outside: float | None = None
     wind: float | None = None
     average: float | None = None
@@ -93,19 +102,19 @@ class Decision:
 
 def decide(facts: Facts, request: Request, settings: Settings, site: Site, memory: Memory, now: float) -> Decision:
     """One decision. `now` in s of a steady clock; moments in `memory` are of the same."""
-    value, return_how = _return(facts, memory)
+    value, return_how = _return(facts, memory, now)
     memory = _observed(facts, site, memory, value is not None, now)
     outside, outside_how, age = _outside(facts, settings, memory, now)
     wind = None if outside_how == "average" else memory.wind
-    times = seasons.Times(settings.flow_through_time, settings.valve_time, site.valves)
-    waters = waters_of(facts)
-    memory = heating.frost(waters, outside, settings, memory, now)
+    times = seasons.Times(settings.flow_through_time, settings.valve_time, site.valves, site.boiler)
+    waters = waters_of(facts, memory.season.season)
+    known_sky = None if outside_how == "average" else outside  # of four days a mean says nothing of this night
+    memory = heating.frost(waters, known_sky, settings, memory, now)
     state = seasons.advance(memory.season, facts.relays, times, now)
-    known_sky = None if outside_how == "average" else outside
     wanted = _other_season(facts, settings, state, known_sky, wind)
     if state.season in (Season.WINTER, Season.SUMMER):
         state = seasons.automatic(state, wanted, settings.mode_switch_lockout_time * 60, now)
-    memory, state = _frost_in_summer(memory, state, site, outside, settings, now)
+    memory, state = _frost_in_summer(memory, state, site, known_sky, settings, now)
     trend = memory.trend.noted(facts.return_temp, now)
     if state is not memory.season or trend is not memory.trend:
         memory = replace(memory, season=state, trend=trend)
@@ -152,9 +161,9 @@ def _devices(relays: Mapping[str, bool], site: Site, memory: Memory, now: float)
         since = 0.0 if old.read_at is None else now - old.read_at
         hours = old.run_seconds + (since if on and old.on and 0 < since <= LONGEST_READ else 0.0)
         if on is old.on:
-            devices[name] = DeviceState(on, old.changed_at, now, hours, old.starts)
+            devices[name] = DeviceState(on, old.changed_at, now, hours, old.starts, old.seen)
         else:
-            devices[name] = DeviceState(on, now, now, hours, old.starts + (on and old.on is False))
+            devices[name] = DeviceState(on, now, now, hours, old.starts + (on and old.on is False), old.on is not None)
     return devices
 
 
@@ -177,20 +186,34 @@ def _felt(outside: float, wind: float | None, settings: Settings, season: Season
     return outside
 
 
-def _return(facts: Facts, memory: Memory) -> tuple[float | None, str]:
-    """The return temperature and where it comes from: in winter the boiler's inlet has the same water."""
+def _return(facts: Facts, memory: Memory, now: float) -> tuple[float | None, str]:
+    """The return temperature and where it comes from: in winter the boiler's inlet has the same water while it runs.
+
+    Whether water moves through a boiler that is off depends on the site; so what it says then counts for a while only.
+    """
     if facts.return_temp is not None:
         return facts.return_temp, "sensor"
-    inlet = facts.boiler.get("inlet_temp")
-    if inlet is not None and memory.season.season is Season.WINTER:
+    inlet, boiler = facts.boiler.get("inlet_temp"), memory.devices.get(BOILER)
+    if inlet is None or boiler is None or boiler.changed_at is None or memory.season.season is not Season.WINTER:
+        return None, "none"
+    since = now - boiler.changed_at
+    if since >= WARM_UP if boiler.on else boiler.seen and since <= STANDING:
         return inlet, "boiler"
     return None, "none"
 
 
-def waters_of(facts: Facts) -> tuple[float, ...]:
-    """Every temperature of the water that is known, those inside the boiler among them."""
+def waters_of(facts: Facts, season: Season | None) -> tuple[float, ...]:
+    """What is known of the water in the loop; in winter what the boiler says of it, where nothing else does."""
+    known = tuple(value for value in (facts.return_temp, facts.water_out) if value is not None)
+    if known or season is not Season.WINTER:
+        return known
+    return tuple(value for value in facts.boiler.values() if value not in ABSENT)
+
+
+def hottest_of(facts: Facts) -> float | None:
+    """The hottest water that is known, also inside the boiler."""
     known = (facts.return_temp, facts.water_out, *facts.boiler.values())
-    return tuple(value for value in known if value is not None)
+    return max((value for value in known if value is not None), default=None)
 
 
 def _other_season(
@@ -235,7 +258,8 @@ def _wishes(
     season = memory.season.season
     wishes: dict[str, Wish] = {}
     if site.boiler:
-        heat, why = heating.hysteresis(value, effective, settings, memory, now)
+        inlet = "inlet_temp" in facts.boiler
+        heat, why = heating.hysteresis(value, effective, settings, memory, now, inlet=inlet)
         if season is not Season.WINTER:
             heat = False
             wishes[BOILER] = _out_of_season(season, request.override(BOILER))
@@ -314,9 +338,12 @@ def _cooling(
     more, less, why = cascade.step(
         loop, (unit for unit in free if not unit.state.on), (unit for unit in free if unit.state.on)
     )
+    low = effective - settings.tolerance
+    enough = Reason("the return, {}, is below {}", (value, low)) if value < low else why
     return {
         name: Wish(
-            (bool(state.on) or name == more) and name != less and (name not in facts.broken or bool(state.on)), why
+            (bool(state.on) or name == more) and name != less and (name not in facts.broken or bool(state.on)),
+            why if state.on or name == more else enough,  # why none goes off is no reason to be off
         )
         for name, state in states.items()
     }

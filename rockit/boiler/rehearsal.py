@@ -18,20 +18,25 @@ import msgspec
 
 from rockit.boiler import plant, safety, seasons
 from rockit.boiler.figures import OutsideMean
-from rockit.boiler.kept import Saved
-from rockit.boiler.memory import Memory, Request, Trend
+from rockit.boiler.kept import Saved, for_the_disk, from_the_disk
+from rockit.boiler.memory import Request
 from rockit.boiler.model import BOILER, VALVES, Override, Season
 from rockit.boiler.probe import Probe
 from rockit.boiler.rehearsal_faults import Faults
+from rockit.boiler.rounds import judged
 from rockit.boiler.settings import Settings
 from rockit.boiler.simulators.world import World
-from rockit.common.moments import moved
+from rockit.boiler.units import Scale
 
 STEP = 60.0
 """One decision in so much simulated time, s."""
 HELD = 3 * STEP
 """A value that could not be read again counts for so long, s."""
 ROUNDS = 4
+FREEZING = 0.5
+"""Water below this is a failure of the control, °C."""
+EXCUSED = 6 * 3600.0
+"""A plant that could not be switched takes so long to be warm again, s."""
 LEAST_DEMAND = 21.0
 """The lowest set point that a Lochinvar can be told, °C."""
 FORGOTTEN, OWN = 240.0, 60.0
@@ -54,6 +59,8 @@ class Report:
     short_cycles: list[str] = field(default_factory=list)
     invented: list[str] = field(default_factory=list)
     """Values that were claimed to be measured while nobody measured them."""
+    frozen: list[str] = field(default_factory=list)
+    """Cold water that nothing excuses: no relay was stuck or lost, and nobody had switched the plant by hand."""
     starts: dict[str, int] = field(default_factory=dict)
     hours: dict[str, float] = field(default_factory=dict)
     shortest_off: dict[str, float] = field(default_factory=dict)
@@ -61,12 +68,14 @@ class Report:
     within_5: float = 0.0
     """Shares of the time in which the return was so near to its set point, K."""
     coldest_water: float = 100.0
+    coldest_when: str = ""
+    """And what was wrong then."""
     frost_hours: float = 0.0
 
     @property
     def violations(self) -> int:
         """All that must be zero."""
-        return len(self.forbidden) + len(self.short_cycles) + len(self.invented)
+        return len(self.forbidden) + len(self.short_cycles) + len(self.invented) + len(self.frozen)
 
 
 @dataclass
@@ -84,13 +93,20 @@ class Rehearsal:
     """One plant, its control, and what goes wrong."""
 
     def __init__(
-        self, site: plant.Site, settings: Settings, *, seed: int = 1, faults: bool = True, world: World | None = None
+        self,
+        site: plant.Site,
+        settings: Settings,
+        *,
+        seed: int = 1,
+        faults: bool = True,
+        world: World | None = None,
+        without: tuple[str, ...] = (),
     ) -> None:
         self._site = site
         self._settings = settings
         self._random = random.Random(seed)  # noqa: S311 - it has to repeat itself
         self.world = world or World(seed=seed, chillers=len(site.chillers))
-        self._faults = Faults(self._random, (*site.sources, *(VALVES if site.valves else ()))) if faults else None
+        self._faults = Faults(self._random, site.relays, without) if faults else None
         self._saved = Saved()
         self._mean = OutsideMean()
         self._probes = {"return": Probe(), "outlet": Probe()}
@@ -100,6 +116,8 @@ class Rehearsal:
         self._told_at = 0.0
         self._season: Season | None = None
         self._emergency = False
+        self._frozen = False
+        self._excused_until = -1.0
         self.report = Report()
         self.moves: deque[tuple[float, str, bool]] = deque(maxlen=200_000)
         """Every move of a relay: simulated time, name, on."""
@@ -125,12 +143,7 @@ class Rehearsal:
         for _ in range(ROUNDS):
             facts = replace(facts, relays=None if self._lost("relays") else dict(self._board))
             decision = plant.decide(facts, self._saved.request, self._settings, self._site, self._saved.memory, now)
-            limits = safety.Limits(
-                self._site.sources, self._site.valves, self._settings.valve_time, self._settings.return_low,
-                self._settings.return_high,
-            )  # fmt: skip
-            seen = safety.Seen(facts.relays, facts.return_temp, plant.waters_of(facts), decision.memory.season.season)
-            verdict = safety.judge(decision.relays, seen, limits, self._saved.guard, now)
+            verdict = judged(decision, facts, self._settings, self._site, self._saved.guard, now)
             self._saved.memory, self._saved.guard = decision.memory, verdict.guard
             facts = replace(facts, broken=verdict.guard.broken)
             if not verdict.orders:
@@ -139,7 +152,7 @@ class Rehearsal:
                 if faults is None or name != faults.stuck:
                     self._switch(name, on, now)
         if not self._lost("modbus"):
-            demand = decision.demand
+            demand = decision.demand if verdict.may_heat else None
             self.world.burner.setpoint = None if demand is None else max(demand, LEAST_DEMAND)
             self._told_at = now
         elif now - self._told_at > FORGOTTEN:
@@ -178,14 +191,9 @@ class Rehearsal:
     def _restart(self, now: float) -> None:
         """The process dies and begins anew: all it knows is what the disk has, with the clocks of another start."""
         to_utc = self.world.utc - now
-        saved = replace(
-            self._saved, memory=moved(self._saved.memory, to_utc, float("inf")),
-            guard=moved(self._saved.guard, to_utc, float("inf")), outside=self._mean.hours,
-        )  # fmt: skip
-        loaded = msgspec.json.decode(msgspec.json.encode(saved), type=Saved)
-        loaded.memory = replace(moved(loaded.memory, -to_utc, now), trend=Trend())
-        loaded.guard = moved(loaded.guard, -to_utc, now)
-        self._saved = loaded
+        self._saved.outside = self._mean.hours
+        stored = msgspec.json.encode(for_the_disk(self._saved, to_utc))
+        loaded = self._saved = from_the_disk(msgspec.json.decode(stored, type=Saved), -to_utc, now)
         self._mean = OutsideMean(loaded.outside)
         self._inputs = {name: _Read() for name in self._inputs}
         self._probes = {name: Probe() for name in self._probes}
@@ -254,10 +262,13 @@ class Rehearsal:
         self.world.note_setpoint(decision.effective)
         if self.world.return_temp < report.coldest_water:
             report.coldest_water = self.world.return_temp
+            faults = set() if self._faults is None else self._faults.active
+            report.coldest_when = f"day {now / DAY:.1f}{f', with {chr(44).join(sorted(faults))}' if faults else ''}"
         season = decision.memory.season.season
         if season is not self._season:
             report.seasons += season in (Season.WINTER, Season.SUMMER) and self._season is not None
             self._season = season
+        self._look_for_frost(now)
         emergency = bool(self._saved.guard.emergency)
         report.emergencies += emergency and not self._emergency
         self._emergency = emergency
@@ -265,6 +276,15 @@ class Rehearsal:
             report.invented.append(f"day {now / DAY:.3f}: a return temperature")
         if decision.outside_how == "measured" and now - self._inputs["outside"].time > HELD:
             report.invented.append(f"day {now / DAY:.3f}: an outside temperature")
+
+    def _look_for_frost(self, now: float) -> None:
+        """Water below FREEZING, once for each time; excused for a while after what no control can help."""
+        if self._faults is not None and {"stuck", "relays", "reset"} & {*self._faults.active, *self._faults.begun}:
+            self._excused_until = now + EXCUSED
+        cold = self.world.loop_temp < FREEZING
+        if cold and not self._frozen and now > self._excused_until:
+            self.report.frozen.append(f"day {now / DAY:.3f}: {self.world.loop_temp:.1f} °C")
+        self._frozen = cold and (self._frozen or now > self._excused_until)
 
     def _concluded(self, days: float, steps: int) -> Report:
         report, world = self.report, self.world
@@ -282,13 +302,21 @@ class Rehearsal:
         return report
 
 
-def told(report: Report) -> list[str]:
+def told(report: Report, scale: Scale = Scale.CELSIUS) -> list[str]:
     """The report for people."""
+
+    def near(kelvin: float) -> str:
+        return f"{scale.difference(kelvin):g} {'K' if scale is Scale.CELSIUS else scale.sign}"
+
+    def degrees(celsius: float) -> str:
+        return f"{scale.temperature(celsius):.1f} {scale.sign}"
+
     lines = [
         f"{report.days:g} days, {report.steps} decisions, {report.seasons} changes of season, "
         f"{report.emergencies} emergencies",
-        f"return within 2 K of its set point {report.within_2:.1%} of the time, within 5 K {report.within_5:.1%}; "
-        f"coldest water {report.coldest_water:.1f} °C, {report.frost_hours:.1f} h below 2 °C",
+        f"return within {near(2)} of its set point {report.within_2:.1%} of the time, within {near(5)} "
+        f"{report.within_5:.1%}; coldest water {degrees(report.coldest_water)} ({report.coldest_when}), "
+        f"{report.frost_hours:.1f} h below {degrees(2)}",
     ]
     for name, starts in report.starts.items():
         rest = f", shortest rest {report.shortest_off[name] / 60:.0f} min" if name in report.shortest_off else ""
@@ -297,16 +325,11 @@ def told(report: Report) -> list[str]:
         lines.append("faults: " + ", ".join(f"{count} × {name}" for name, count in sorted(report.faults.items())))
     for title, found in (
         ("forbidden states", report.forbidden), ("short cycles", report.short_cycles),
-        ("invented values", report.invented),
+        ("invented values", report.invented), ("frozen water", report.frozen),
     ):  # fmt: skip
         lines.append(f"{title}: {len(found)}")
         lines += [f"   {text}" for text in found[:5]]
     return lines
 
 
-def memory_of(rehearsal: Rehearsal) -> Memory:
-    """What the control remembers now."""
-    return rehearsal._saved.memory  # noqa: SLF001 - the same module
-
-
-__all__: list[Any] = ["Rehearsal", "Report", "memory_of", "told"]
+__all__: list[Any] = ["Rehearsal", "Report", "told"]

@@ -32,11 +32,13 @@ YEAR = 365 * 86400.0
 class Faults:
     """The faults of one plant. `active` are those that last, `begun` and `ended` what did so in this step."""
 
-    def __init__(self, random: Random, relays: tuple[str, ...]) -> None:
+    def __init__(self, random: Random, relays: tuple[str, ...], without: tuple[str, ...] = ()) -> None:
+        """`without`: what never happens."""
         self._random = random
         self._relays = relays
         self._next = {name: self._wait(rate) for name, (rate, _) in LASTING.items()}
         self._next |= {name: self._wait(rate) for name, rate in MOMENTS.items()}
+        self._next = {name: at for name, at in self._next.items() if name not in without}
         self._ends: dict[str, float] = {}
         self._due = min(self._next.values())
         self.active: set[str] = set()

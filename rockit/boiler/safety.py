@@ -9,7 +9,7 @@ argument.
 Forbidden: both valves open; the boiler on while winter's valve is not the open one, a chiller on while summer's is not;
 boiler and chiller together; the boiler in summer, a chiller in winter; a return outside of its window. A state that was
 forbidden and was read all the same is an emergency: all sources off, until an operator has acknowledged it. Against
-frost the winter valve is let open and the boiler on in an emergency whose only cause is that the water is too cold.
+frost the winter valve is let open and the boiler on all the same, while nothing is wrong but that the water is cold.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Limits:
     valve_time: float
     return_low: float
     return_high: float
+    freeze_off: float = 7.0
+    """Water below this is cold enough for frost to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,10 @@ class Seen:
     relays: Mapping[str, bool] | None
     return_temp: float | None
     waters: tuple[float, ...]
-    """Every water temperature that is known, the return among them."""
+    """What is known of the water in the loop, the return among it."""
     season: Season | None
+    inside: tuple[float, ...] = ()
+    """What is known of the water inside the boiler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Guard:
     emergency: tuple[str, ...] = ()
     """Its causes, latched."""
     emergency_at: float | None = None
+    present: tuple[str, ...] = ()
+    """Those of the causes that are there now."""
     acknowledged: bool = False
     out_at: float | None = None
     return_at: float | None = None
@@ -110,6 +116,8 @@ class Verdict:
     guard: Guard
     orders: tuple[tuple[str, bool], ...]
     denied: Mapping[str, str]
+    may_heat: bool
+    """Whether heat may be asked of the boiler: there is no emergency, or none that heat against frost makes worse."""
 
 
 def acknowledged(guard: Guard) -> Guard:
@@ -132,10 +140,11 @@ def judge(wanted: Mapping[str, bool], seen: Seen, limits: Limits, guard: Guard, 
     """Which of the `wanted` relays may be switched now."""
     guard = _watched(seen, limits, guard, now)
     if seen.relays is None:
-        return Verdict(guard, (), {name: "the relays do not answer" for name, on in wanted.items() if on})
-    denied: dict[str, str] = {}
-    orders: list[tuple[str, bool]] = []
+        denied = {name: "the relays do not answer" for name, on in wanted.items() if on}
+        return Verdict(guard, (), denied, _may_heat(seen, limits, guard))
     relays = seen.relays
+    denied = {}
+    orders: list[tuple[str, bool]] = []
     for name in limits.sources:
         on = wanted.get(name, False)
         why = None if not (on or relays[name]) else _against_source(name, seen, limits, guard, now)
@@ -150,7 +159,18 @@ def judge(wanted: Mapping[str, bool], seen: Seen, limits: Limits, guard: Guard, 
         orders = [(name, on) for name, on in orders if not on] + valves
     orders += [(name, wanted[name]) for name in LIGHTS if name in wanted and wanted[name] is not relays[name]]
     orders.sort(key=_rank)
-    return Verdict(*_ordered(guard, orders, now), denied)
+    return Verdict(*_ordered(guard, orders, now), denied, _may_heat(seen, limits, guard))
+
+
+def _may_heat(seen: Seen, limits: Limits, guard: Guard) -> bool:
+    """In an emergency: while nothing is wrong but that the water is too cold, or was.
+
+    Another cause that has gone and waits for its acknowledgement lets no water freeze either, but no more than that.
+    """
+    if not set(guard.emergency) - {RETURN_LOW}:
+        return True
+    cold = not seen.waters or min(seen.waters) < limits.freeze_off
+    return cold and not set(guard.present) - {RETURN_LOW}
 
 
 def _rank(order: tuple[str, bool]) -> int:
@@ -178,7 +198,9 @@ def _valve_orders(
         if on is relays[valve]:
             continue
         if not on:
-            if running is None:
+            if running is None and guard.emergency and valve == WINTER_VALVE and seen.season is not Season.TO_WINTER:
+                denied[valve] = "emergency: the way to the boiler stays open"
+            elif running is None:
                 yield valve, False
             else:
                 denied[valve] = f"{running} is on, and would run against a closed valve"
@@ -186,7 +208,7 @@ def _valve_orders(
             denied[valve] = f"{running} is on"
         elif wanted.get(other, False):
             denied[valve] = "both valves would be open"
-        elif guard.emergency and not (valve == WINTER_VALVE and guard.emergency == (RETURN_LOW,)):
+        elif guard.emergency and not (valve == WINTER_VALVE and _may_heat(seen, limits, guard)):
             denied[valve] = "emergency"
         elif not _since(guard, other, False, limits.valve_time, now):
             denied[valve] = f"the {other.replace('_', ' ')} has not been closed for long enough"
@@ -205,7 +227,7 @@ def _against_source(name: str, seen: Seen, limits: Limits, guard: Guard, now: fl
     relays = seen.relays or {}
     heats = name == BOILER
     right = Season.WINTER if heats else Season.SUMMER
-    if guard.emergency and not (heats and guard.emergency == (RETURN_LOW,)):
+    if guard.emergency and not (heats and _may_heat(seen, limits, guard)):
         return f"emergency: {', '.join(guard.emergency)}"
     leaving = seen.season is not None and seen.season.changing and relays[name]  # it may run out its minimum time
     if seen.season is not right and not leaving:
@@ -224,7 +246,7 @@ def _against_source(name: str, seen: Seen, limits: Limits, guard: Guard, now: fl
 def _against_heat(seen: Seen, limits: Limits, guard: Guard, now: float) -> str | None:
     if seen.return_temp is not None and seen.return_temp > limits.return_high:
         return RETURN_HIGH
-    if any(value > HOTTEST for value in seen.waters):
+    if any(value > HOTTEST for value in (*seen.waters, *seen.inside)):
         return "the water is too hot"
     contact = guard.contacts.get(BOILER)
     if seen.waters or contact is None or guard.water_at is None or now - guard.water_at <= BLIND_FOR:
@@ -260,12 +282,13 @@ def _watched(seen: Seen, limits: Limits, guard: Guard, now: float) -> Guard:
         guard = replace(guard, **changes)  # type: ignore[arg-type]
     present = tuple(sorted(set(_causes(seen, limits, guard, now))))
     if not present and guard.acknowledged and seen.relays is not None:
-        return replace(guard, emergency=(), emergency_at=None, acknowledged=False)
+        return replace(guard, emergency=(), emergency_at=None, present=(), acknowledged=False)
     new = set(present) - set(guard.emergency)
     if not new:
-        return guard
+        return guard if present == guard.present else replace(guard, present=present)
     at = now if guard.emergency_at is None else guard.emergency_at
-    return replace(guard, emergency=tuple(sorted({*guard.emergency, *new})), emergency_at=at, acknowledged=False)
+    causes = tuple(sorted({*guard.emergency, *new}))
+    return replace(guard, emergency=causes, emergency_at=at, present=present, acknowledged=False)
 
 
 def _contacts(relays: Mapping[str, bool], guard: Guard, now: float) -> dict[str, object]:
@@ -295,7 +318,11 @@ def _causes(seen: Seen, limits: Limits, guard: Guard, now: float) -> Iterator[st
         if seen.return_temp is not None and now - guard.out_at >= OUT_FOR:
             yield RETURN_LOW if seen.return_temp < limits.return_low else RETURN_HIGH
         if guard.return_at is not None and now - guard.return_at <= UNKNOWN_FOR:
-            yield from {RETURN_LOW, RETURN_HIGH} & set(guard.emergency)  # it has not been inside since
+            # It has not been inside since. What has gone from one side to the other is over on the first.
+            sides = {RETURN_LOW, RETURN_HIGH}
+            if seen.return_temp is not None:
+                sides = {RETURN_LOW if seen.return_temp < limits.return_low else RETURN_HIGH}
+            yield from sides & set(guard.emergency)
     for name in guard.broken:
         if name in limits.sources and not guard.failures[name].on:
             yield f"{name} does not go off"

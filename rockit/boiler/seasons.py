@@ -29,6 +29,7 @@ class Times:
     valve: float
     valves: bool = True
     """Whether the plant has valves; without, a change is only the sources going off."""
+    boiler: bool = True
 
     def of(self, step: Step) -> float:
         """The time of one step."""
@@ -44,13 +45,13 @@ def begin(state: SeasonState, target: Season) -> SeasonState:
     return replace(state, season=_TO[target], step=Step.STOP, step_at=None, asked_at=None)
 
 
-def found(relays: Mapping[str, bool], now: float) -> SeasonState:
+def found(relays: Mapping[str, bool], now: float, *, boiler: bool = True) -> SeasonState:
     """Where nothing is remembered: the season in which the valves stand; else a change to winter: no frost."""
     if VALVES[0] in relays:
         standing = [season for season, valve in VALVE_OF.items() if relays[valve]]
         if len(standing) == 1:
             return SeasonState(standing[0], since_at=now)
-    return begin(SeasonState(), Season.WINTER)
+    return begin(SeasonState(), Season.WINTER if boiler else Season.SUMMER)
 
 
 def wanted_valves(state: SeasonState) -> dict[str, bool]:
@@ -74,7 +75,7 @@ def advance(state: SeasonState, relays: Mapping[str, bool] | None, times: Times,
     if relays is None:
         return state
     if state.season is None:
-        return found(relays, now)
+        return found(relays, now, boiler=times.boiler)
     if not state.season.changing:
         if times.valves and any(relays.get(valve) is not on for valve, on in wanted_valves(state).items()):
             return begin(state, state.season.target)  # whoever moved them: the way back leads through all steps
@@ -90,7 +91,9 @@ def advance(state: SeasonState, relays: Mapping[str, bool] | None, times: Times,
         return state
     if state.step is Step.OPEN or not times.valves:
         return replace(state, season=state.season.target, step=Step.STOP, step_at=None, since_at=now, asked_at=None)
-    return replace(state, step=Step.CLOSE if state.step is Step.STOP else Step.OPEN, step_at=None)
+    # Where the target valve is the open one already, it need not close to be opened.
+    there = all(relays[valve] is (which is state.season.target) for which, valve in VALVE_OF.items())
+    return replace(state, step=Step.CLOSE if state.step is Step.STOP and not there else Step.OPEN, step_at=None)
 
 
 def ends_at(state: SeasonState, times: Times, now: float) -> float | None:

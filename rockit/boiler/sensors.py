@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,8 @@ VALUE = "temp"
 """The only key of a sensor's input."""
 SLOWEST = 3.0
 """One reading takes no longer, s."""
+COARSE = 0.5
+"""With steps from this on, K, a good sensor tells exactly the same for hours: none of these is called stuck."""
 
 _ABSENT = (0x7FFF, 0x8000)
 
@@ -46,6 +49,10 @@ class ModbusSensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     baud: Annotated[int, msgspec.Meta(ge=300, le=921600)] = 9600
     parity: Literal["N", "E", "O"] = "N"
     stopbits: Literal[1, 2] = 1
+
+    def line_settings(self) -> LineSettings:
+        """Of its port."""
+        return LineSettings(baud=self.baud, parity=self.parity, stopbits=self.stopbits, timeout=1.0)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """A port that cannot be."""
@@ -81,6 +88,9 @@ def sensor_input(
     value that is not believed is as one that was not read: the one before stays until it is too old. Raises
     ValueError for a `sim://` URL that cannot be.
     """
+    limits = limits or Limits()
+    if isinstance(spec, ModbusSensor) and spec.scale >= COARSE:
+        limits = replace(limits, stuck_after=0.0)
     probe = Probe(limits)
     close: Callable[[], None] = lambda: None  # noqa: E731
     if isinstance(spec, ModbusSensor):
@@ -137,11 +147,10 @@ class _Register:
     def __init__(self, spec: ModbusSensor, stop: threading.Event, log: Log) -> None:
         from rockit.common.transport.modbus import ModbusBus
 
-        settings = LineSettings(baud=spec.baud, parity=spec.parity, stopbits=spec.stopbits, timeout=1.0)
         self._spec = spec
         with _guard:
             if spec.port not in _ports:
-                _ports[spec.port] = _Port(ModbusBus(spec.port, settings, stop, log.warning))
+                _ports[spec.port] = _Port(ModbusBus(spec.port, spec.line_settings(), stop, log.warning))
             self._port = _ports[spec.port]
             self._port.users += 1
 

@@ -15,8 +15,8 @@ from rockit.boiler.config import BoilerConfig
 from rockit.boiler.curve import set_point
 from rockit.boiler.explain import explained
 from rockit.boiler.inputs import PlantInputs
-from rockit.boiler.model import MEASUREMENTS, VALVES, Override, Season
-from rockit.boiler.plant import Decision
+from rockit.boiler.model import MEASUREMENTS, RELAY_KEYS, VALVES, Override, Season
+from rockit.boiler.plant import Decision, Site
 from rockit.boiler.settings import BadSetting
 from rockit.boiler.unit import PlantUnit, Snapshot
 from rockit.boiler.windchill import wind_chill
@@ -33,10 +33,11 @@ _BOILER_TEMPS = ("system_supply_temp", "outlet_temp", "inlet_temp", "flue_temp",
 FORGETFUL = "; it will be forgotten at a restart, see the alarm state_not_saved"
 
 
-def measured(inputs: PlantInputs, burner: Burner | None) -> dict[str, Measurement]:
-    """What this plant's daemon measures, and the set points that it makes of that. In °C, K, m/s."""
+def measured(inputs: PlantInputs, burner: Burner | None, site: Site) -> dict[str, Measurement]:
+    """What this plant's daemon measures, the set points that it makes of that, and its relays. In °C, K, m/s."""
     boiler = burner.measures if burner is not None else ()
-    return {key: MEASUREMENTS[key] for key in (*inputs.keys(), *_SETPOINTS, *boiler)}
+    relays = (RELAY_KEYS[name] for name in site.relays)
+    return {key: MEASUREMENTS[key] for key in (*inputs.keys(), *_SETPOINTS, *boiler, *relays)}
 
 
 class BoilerService(DeviceService):
@@ -48,7 +49,8 @@ class BoilerService(DeviceService):
         self, config: BoilerConfig, config_name: str, unit: PlantUnit, burner: Burner | None, inputs: PlantInputs,
         poller: Poller, alarms: Alarms, counters: Callable[[], dict[str, int]], log: Log, record: Record,
     ) -> None:  # fmt: skip
-        super().__init__(alarms, log, config.allowed(), config_name, measured(inputs, burner), counters, record)
+        keys = measured(inputs, burner, config.site())
+        super().__init__(alarms, log, config.allowed(), config_name, keys, counters, record)
         self._config = config
         self._scale = config.scale
         self._unit = unit
@@ -122,7 +124,8 @@ class BoilerService(DeviceService):
             text = "the outside temperature is not known, so that the highest set point holds; give one to see more"
             raise CommandError(Code.FAILED, text)
         found = set_point(settings.rules(), outside, mean, wanted)
-        return explained(found, settings, self._scale, wanted, how)
+        hours = None if average is not None else self._unit.mean.covered(time.time())
+        return explained(found, settings, self._scale, wanted, how, hours)
 
     # Commands.
 
@@ -167,9 +170,12 @@ class BoilerService(DeviceService):
         except BadSetting as error:
             raise CommandError(Code.OUT_OF_RANGE, str(error)) from None
         unit = plant_settings.unit_of(name, self._scale)
-        text = f"{name} is {after} {unit} (was {before})" if unit else f"{name} is {after} (was {before})"
+        old, new = (plant_settings.shown(name, one) for one in (before, after))
+        text = f"{name} is {new} {unit} (was {old})" if unit else f"{name} is {new} (was {old})"
+        if name == "mode_switch_lockout_time" and before <= 0 < after:
+            text += "; unless one was set by hand, the season changes by itself from now on"
         who = caller()
-        self._record.event("setting", name, plain_text(after), f"was {before}", who)
+        self._record.event("setting", name, plain_text(new), f"was {old}", who)
         self._poller.hurry()
         return text + self._forgetful()
 
@@ -191,10 +197,14 @@ class BoilerService(DeviceService):
 
     # For the base.
 
-    def acknowledged(self, name: str) -> None:
+    def acknowledged(self, name: str) -> str:
         """Whoever acknowledges an alarm has seen to its cause."""
         self._unit.acknowledged(name)
         self._poller.hurry()
+        causes = self._unit.snapshot.guard.emergency
+        if name == "emergency" and causes:
+            return f"; what is not needed against frost stays off until this is over: {', '.join(causes)}"
+        return ""
 
     def description(self) -> dict[str, Any]:
         """Drivers, identities, ports, and what every setting means."""
@@ -248,6 +258,8 @@ class BoilerService(DeviceService):
             found["effective_setpoint"] = decision.effective
             if (mean := self._unit.mean.mean(time.time())) is not None:
                 found["outside_temp_average"] = mean
+        if self._connection(snapshot, now)[1] and snapshot.relays is not None:
+            found |= {RELAY_KEYS[name]: int(snapshot.relays[name]) for name in self._unit.site.relays}
         return found
 
     def states(self) -> dict[str, str]:
@@ -257,7 +269,7 @@ class BoilerService(DeviceService):
         season = None if snapshot.decision is None else snapshot.decision.memory.season.season
         found = {"season": "unknown" if season is None else season.name}
         relays = snapshot.relays if connected else None
-        for name in (*self._unit.site.sources, *(VALVES if self._unit.site.valves else ())):
+        for name in self._unit.site.relays:
             found[name] = "unknown" if relays is None else "on" if relays[name] else "off"
         for name in self._unit.site.sources:
             found[f"{name}_override"] = str(self._unit.request.override(name))
@@ -281,9 +293,10 @@ class BoilerService(DeviceService):
             "season": int(season), "season_label": season.name,
             "season_automatic": state.automatic and self._unit.settings.mode_switch_lockout_time > 0,
         }  # fmt: skip
-        if snapshot.decision.season_ends is not None:
-            found["season_change_ends"] = _moment(snapshot.decision.season_ends, now)
+        if season.changing:
             found["season_change_step"] = str(state.step)
+        if snapshot.decision.season_ends is not None and not snapshot.guard.emergency:
+            found["season_change_ends"] = _moment(snapshot.decision.season_ends, now)
         if (wanted := snapshot.decision.wanted_season) is not None:
             found["season_wanted"] = wanted.name
         return found
@@ -300,10 +313,11 @@ class BoilerService(DeviceService):
             found["wind_speed"] = scale.speed(values["wind_speed"])
             if "outside_temp" in values:
                 found["wind_chill_temp"] = scale.temperature(wind_chill(values["outside_temp"], values["wind_speed"]))
-        rest = (key for key in values if key not in found)
+        rest = (key for key in values if key not in found and key not in RELAY_KEYS.values())
         found |= {key: values[key] for key in rest}
         if (decision := self._unit.snapshot.decision) is not None:
             found["outside_temp_source"] = decision.outside_how
+            found["outside_temp_average_hours"] = self._unit.mean.covered(time.time())
             found["return_temp_source"] = decision.return_how
         return {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}
 
@@ -315,6 +329,10 @@ class BoilerService(DeviceService):
             why = wish.why.told(self._scale)
             if (held := snapshot.denied.get(name) or decision.held.get(name)) is not None:
                 why += f"; held by: {held}"
+            elif snapshot.guard.emergency:
+                why += f"; emergency: {', '.join(snapshot.guard.emergency)}"
+            if connected and (order := snapshot.guard.orders.get(name)) is not None:
+                why += f"; told to be {'on' if order.on else 'off'}, and its relay does not follow"
             device["why"] = why
             if state is not None:
                 device["run_hours"] = round(state.run_seconds / 3600, 3)
@@ -322,6 +340,8 @@ class BoilerService(DeviceService):
                 if connected and state.on is not None and state.changed_at is not None:
                     device["on"] = state.on
                     device["since"] = _moment(state.changed_at, now)
+                    if not state.seen:
+                        device["longer"] = True  # it was so when it was read first
             if name in decision.may_change:
                 device["may_change_at"] = _moment(decision.may_change[name], now)
             devices[name] = device
@@ -331,7 +351,9 @@ class BoilerService(DeviceService):
         told = self._unit.efficiency.told(len(self._unit.site.chillers))
         if "return_minus_setpoint" in told:
             told["return_minus_setpoint"] = self._scale.difference(told["return_minus_setpoint"])
-        return {"hours": self._config.efficiency_hours, **{key: round(value, 4) for key, value in told.items()}}
+        observed = round(self._unit.efficiency.observed() / 3600, 2)
+        rounded = {key: round(value, 4) for key, value in told.items()}
+        return {"hours": self._config.efficiency_hours, "observed_hours": observed, **rounded}
 
     def _boiler(self, now: float) -> dict[str, Any]:
         if self._burner is None:

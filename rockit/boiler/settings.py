@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
@@ -142,7 +143,9 @@ def range_of(name: str, scale: Scale) -> dict[str, float]:
 def inward(name: str, value: Any, scale: Scale) -> Any:
     """A value that a person gave, as it is inside. Raises BadSetting."""
     if name not in FIELDS:
-        raise BadSetting(f"there is no setting {name!r}; there are {', '.join(FIELDS)}")
+        near = get_close_matches(name.lower(), FIELDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIELDS)}"
+        raise BadSetting(f"there is no setting {name!r}; {hint}")
     known = FIELDS[name]
     kind = known["kind"]
     if kind in _CURVES:
@@ -184,8 +187,24 @@ def _curve(name: str, value: Any, scale: Scale) -> curves.Points:
 def changed(settings: Settings, given: Mapping[str, Any], scale: Scale) -> Settings:
     """`settings` with what a person gave in its place. Raises BadSetting, also for settings that do not go together."""
     new = replace(settings, **{name: inward(name, value, scale) for name, value in given.items()})
+    wrong = []
     for lower, upper in _ORDERED:
         if getattr(new, lower) >= getattr(new, upper) and {lower, upper} & set(given):
             low, high = (outward(name, getattr(new, name), scale) for name in (lower, upper))
-            raise BadSetting(f"{lower} ({low:g}) must be below {upper} ({high:g})")
+            wrong.append(f"{lower} ({low:g}) must be below {upper} ({high:g})")
+    # The control overshoots its set point by the tolerance, and the water by more: neither may be an emergency.
+    near = {"tolerance", "setpoint_max", "setpoint_min", "return_low", "return_high"} & set(given)
+    if near and not wrong and new.setpoint_max + 2 * new.tolerance > new.return_high:
+        wrong.append("setpoint_max and twice the tolerance come to more than return_high, which is an emergency")
+    if near and not wrong and new.setpoint_min - 2 * new.tolerance < new.return_low:
+        wrong.append("setpoint_min less twice the tolerance comes to less than return_low, which is an emergency")
+    if wrong:
+        raise BadSetting("; ".join(wrong))
     return new
+
+
+def shown(name: str, value: Any) -> str:
+    """A value as people write it, from `outward`."""
+    if FIELDS[name]["kind"] in _CURVES:
+        return ",".join(f"{at:g}:{to:g}" for at, to in value)
+    return f"{value:g}"

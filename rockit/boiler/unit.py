@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,11 +23,12 @@ from rockit.boiler.config import BoilerConfig
 from rockit.boiler.drivers import RelayBoard
 from rockit.boiler.figures import Efficiency, Instant, OutsideMean
 from rockit.boiler.inputs import PlantInputs
-from rockit.boiler.kept import Changed, KeptState, Saved, settings_in_force
+from rockit.boiler.kept import Changed, KeptState, Saved, rewired, settings_in_force
 from rockit.boiler.memory import Request
-from rockit.boiler.model import BOILER, LIGHTS, VALVES, Override, Season
+from rockit.boiler.model import BOILER, LIGHTS, Override, Season
 from rockit.boiler.plant import Decision, Facts
-from rockit.boiler.settings import changed, outward
+from rockit.boiler.rounds import judged
+from rockit.boiler.settings import FIELDS, changed, outward
 from rockit.common.conditions import Condition, Priority
 from rockit.common.device import Alarms
 from rockit.common.errors import Code, CommandError
@@ -80,9 +82,12 @@ class PlantUnit:
         self._lock = threading.Lock()  # around request, settings, memory and guard, for moments
         self.counters: Counter[str] = Counter()
         self._kept = KeptState(state, log)
-        self._saved, lost = self._kept.load()
+        loaded, lost = self._kept.load()
+        self._saved, self._left = rewired(loaded, config.relays)
         for condition in (lost, {}):  # it was, and is no more: latched until somebody has seen it
             alarms.update("start", condition)
+        if not self._left:
+            self._saved.relays = dict(config.relays)
         self.mean = OutsideMean(self._saved.outside)
         self.efficiency = Efficiency(self._saved.quarters)
         self.settings = settings_in_force(config, self._saved, log)
@@ -114,6 +119,9 @@ class PlantUnit:
         """One poll of the relays."""
         self._read()
         yield
+        if self._left:
+            self._let_go()
+            yield
 
     def finish(self) -> None:
         """The relays are known: decide, publish, switch."""
@@ -141,19 +149,37 @@ class PlantUnit:
                 if not self._port.is_open:
                     self.connect()
                 self._read()
-                on = [name for name, state in (self._relays or {}).items() if state and name not in VALVES]
+                on = [name for name, state in (self._relays or {}).items() if state and name in self.site.sources]
                 if not on:
                     self._log.info("all sources are off, read back")
                     return
                 for name in on:
-                    self._board.write(self._config.relays[name], False)
+                    try:
+                        self._board.write(self._config.relays[name], False)
+                    except Refused as error:
+                        problem = f"{name}: {error}"  # the others are told all the same
             except Stopped:
                 break
             except (LineError, ProtocolError) as error:
                 problem = str(error)
                 self._port.close()
                 time.sleep(0.05)  # bounded by the deadline
-        self._log.error(f"the sources could not be switched off: {problem}")
+        self._log.error(f"the sources could not be switched off, and what was on may still be: {problem}")
+
+    def _let_go(self) -> None:
+        """Switch off what a former config named and this one does not: nobody else would ever look at it."""
+        states = self._board.read()
+        for number, name in list(self._left.items()):
+            if number < len(states) and states[number]:
+                self._log.warning(f"relay {number} was {name}, which the config names no more: it is switched off")
+                with suppress(Refused):
+                    self._board.write(number, False)
+            else:
+                del self._left[number]
+        if not self._left:
+            with self._lock:
+                self._saved.relays = dict(self._config.relays)
+                self._save()
 
     # What other threads call.
 
@@ -182,7 +208,7 @@ class PlantUnit:
         """Change a setting, in the scale of the site; returns the old and the new value. Raises BadSetting."""
         scale = self._config.scale
         with self._lock:
-            before = outward(name, getattr(self.settings, name), scale) if hasattr(self.settings, name) else None
+            before = outward(name, getattr(self.settings, name), scale) if name in FIELDS else None
             self.settings = changed(self.settings, {name: value}, scale)
             after = outward(name, getattr(self.settings, name), scale)
             start = outward(name, getattr(self._config.start_settings(), name), scale)
@@ -214,6 +240,8 @@ class PlantUnit:
         on = None if self._relays is None else self._relays[device]
         why = decision.wishes[device].why.told(self.site.scale)
         state = "unknown" if on is None else "on" if on else "off"
+        if override is Override.AUTO and on is not None and device in self.snapshot.guard.orders:
+            raise CommandError(Code.FAILED, f"noted, but {device} is {state}, and its relay does not follow")
         if override is Override.AUTO:
             held = denied.get(device) or decision.held.get(device)
             return f"{device} follows the control: it is {state} ({why}{f'; held by: {held}' if held else ''})"
@@ -231,7 +259,10 @@ class PlantUnit:
         """Carry out a change of season that was noted, as far as can be now. Raises CommandError."""
         decision, _ = self._settle()
         if self.snapshot.guard.emergency:
-            raise CommandError(Code.HELD, "noted, but held by the emergency: no valve moves before it is acknowledged")
+            raise CommandError(
+                Code.HELD,
+                "noted, but held by the emergency: no valve opens before it is acknowledged and its cause is gone",
+            )
         state = decision.memory.season
         if state.season is season:
             return f"the season is {season.name}, and stays so until somebody changes it"
@@ -243,8 +274,9 @@ class PlantUnit:
             self._read()
             decision, verdict = self._carry_out(*self._decide())
         except (LineError, ProtocolError) as error:
+            why = self.snapshot.offline_because or str(error)  # when it is tried anew, the error says only that
             raise CommandError(
-                Code.DEVICE_OFFLINE, f"noted, but whether the relays followed is not known: {error}"
+                Code.DEVICE_OFFLINE, f"noted, but whether the relays followed is not known: {why}"
             ) from None
         return decision, verdict.denied
 
@@ -284,7 +316,7 @@ class PlantUnit:
         return Facts(
             None if self._relays is None else dict(self._relays),
             known.get("return_temp"), known.get("water_out_temp"),
-            {key: boiler[key] for key in ("inlet_temp", "outlet_temp", "system_supply_temp") if key in boiler},
+            {key: boiler[key] for key in ("inlet_temp", "outlet_temp") if key in boiler},
             outside, known.get("wind_speed"), self.mean.mean(utc), self._saved.guard.broken,
         )  # fmt: skip
 
@@ -294,19 +326,17 @@ class PlantUnit:
         with self._lock:
             settings = self.settings
             decision = plant.decide(facts, self.request, settings, self.site, self._saved.memory, now)
-            limits = safety.Limits(
-                self.site.sources, self.site.valves, settings.valve_time, settings.return_low, settings.return_high
-            )
-            seen = safety.Seen(facts.relays, facts.return_temp, plant.waters_of(facts), decision.memory.season.season)
-            wanted = {**decision.relays, **self._lights(decision)}
-            verdict = safety.judge(wanted, seen, limits, self._saved.guard, now)
+            before = self._saved.guard
+            verdict = judged(decision, facts, settings, self.site, before, now, self._lights(decision))
             self._saved.memory, self._saved.guard = decision.memory, verdict.guard
             self._saved.outside, self._saved.quarters = self.mean.hours, self.efficiency.quarters
             self._save()
         if self._burner is not None:
-            cold_only = verdict.guard.emergency in ((), (safety.RETURN_LOW,))
-            self._burner.demand(decision.demand if cold_only else None, now)
+            self._burner.demand(decision.demand if verdict.may_heat else None, now)
         self._raised = plant_alarms.conditions(decision, verdict.guard, self.request, self.site, self._sources(now))
+        if before.acknowledged and verdict.guard.emergency and not verdict.guard.acknowledged:
+            # A new cause: what somebody has acknowledged was another emergency.
+            self._alarms.update("control", {name: one for name, one in self._raised.items() if name != "emergency"})
         self._alarms.update("control", self._raised)
         self._alarms.update("state", self._kept.alarms())
         self._publish(decision, verdict, now)
@@ -330,6 +360,7 @@ class PlantUnit:
         return plant_alarms.Sources(
             self._inputs.sensor_problems(), self._inputs.weather_problem(now),
             "" if snapshot is None or snapshot.connected else snapshot.offline_because,
+            "" if snapshot is None else snapshot.refused,
             tuple(boiler.get("faults", ())), tuple(boiler.get("warnings", ())),
             None if snapshot is None else snapshot.asked,
             # With its contact open a boiler wants nothing, whatever it was told.
@@ -361,10 +392,10 @@ class PlantUnit:
         """Switch one relay and read back; whether no other relay has moved. One that does not follow stops no other."""
         if on and name not in LIGHTS:
             self._kept.saved(MOMENT)  # a start that is not remembered could be followed by another too soon
+        order = self._saved.guard.orders.get(name)
         if name not in LIGHTS:
             wish = decision.wishes.get(name)
             why = f" ({wish.why.told(self.site.scale)})" if wish is not None and wish.on is on else ""
-            order = self._saved.guard.orders.get(name)
             if order is None or order.tries == 1:
                 self._log.info(f"{name} {'on' if on else 'off'}{why}")
         self.counters["relay_orders"] += 1
@@ -373,7 +404,8 @@ class PlantUnit:
             self._board.write(self._config.relays[name], on)
         except Refused as error:
             self.counters["refused"] += 1
-            self._log.warning(f"{name}: {error}")
+            if order is None or order.tries == 1:
+                self._log.warning(f"{name}: {error}")
         except (LineError, ProtocolError):
             self._relays = None  # whether it switched is not known before it is read
             raise

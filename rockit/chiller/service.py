@@ -158,10 +158,11 @@ class ChillerService(DeviceService):
             **({"channels": ", ".join(on) or "none"} if channels else {}),
         }
 
-    def acknowledged(self, name: str) -> None:
+    def acknowledged(self, name: str) -> str:
         """Whoever acknowledges an alarm has seen to its cause: what was given up is tried again."""
         self._unit.acknowledged(name)
         self._poller.hurry()
+        return ""
 
     def description(self) -> dict[str, Any]:
         """Driver, identity, port."""

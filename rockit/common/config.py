@@ -70,7 +70,7 @@ def parse(text: str, cls: type[C], source: str, *, others: bool = False) -> C:
         raw = {key: value for key, value in raw.items() if key in names}
         repeated = [text for text in repeated if text.partition(":")[0] in names]
     found = list(_check(raw, cls, ""))
-    found += _together(raw, cls, {_key_of(path) for path, _ in found})
+    found += _together(*_without(raw, cls, [path for path, _ in found]))
     problems = repeated + [f"{path}: {text}" for path, text in found]
     if problems:
         raise ConfigError(source, problems)
@@ -148,6 +148,27 @@ def _finite(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_finite, value.values()))
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def _without(raw: dict[str, Any], cls: type[C], paths: list[str]) -> tuple[dict[str, Any], type[C], set[str]]:
+    """What is left where `paths` are wrong by themselves, and the keys that are wrong.
+
+    Of an object inside, only its own wrong keys go, where it can do without them.
+    """
+    raw, bad = dict(raw), set()
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
+    for path in paths:
+        key, _, rest = path.replace("[", ".").partition(".")
+        inner = _key_of(rest)
+        struct = _struct_of(types[key]) if key in types else None
+        held = raw.get(key)
+        if struct is None or not inner or not isinstance(held, dict):
+            bad.add(key)
+            continue
+        if any(field.required and field.encode_name == inner for field in msgspec.structs.fields(struct)):
+            bad.add(key)
+        raw[key] = {name: value for name, value in held.items() if name != inner}
+    return raw, cls, bad
 
 
 def _together(raw: dict[str, Any], cls: type[C], bad: set[str]) -> Iterator[tuple[str, str]]:

@@ -143,8 +143,8 @@ class DeviceService(ABC):
         return {}
 
     @abstractmethod
-    def acknowledged(self, name: str) -> None:
-        """Called after an operator acknowledged an alarm, for what follows from it."""
+    def acknowledged(self, name: str) -> str:
+        """Called after an operator acknowledged an alarm, for what follows from it; returns what the answer adds."""
 
     # What everybody may ask.
 
@@ -203,8 +203,7 @@ class DeviceService(ABC):
             self._alarms.acknowledge(str(name), plain_text(comment), caller())
         except KeyError:
             raise CommandError(Code.FAILED, self._no_alarm(str(name))) from None
-        self.acknowledged(str(name))
-        return f"{name} acknowledged"
+        return f"{name} acknowledged{self.acknowledged(str(name))}"
 
     @operate
     def shelve(self, name: str, seconds: float, comment: str = "") -> str:

@@ -31,7 +31,7 @@ def alarm_lines(alarms: list[dict[str, Any]]) -> Iterator[str]:
 def description_lines(description: dict[str, Any]) -> Iterator[str]:
     """A daemon's `describe()` for people."""
     for key, value in description.items():
-        if key in ("methods", "measurements"):
+        if key in ("methods", "measurements", "settings"):
             continue
         text = str(value)
         if isinstance(value, dict):

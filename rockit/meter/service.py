@@ -168,11 +168,12 @@ class MeterService(DeviceService):
             found[f"{name}.server_id"] = unit.snapshot.server_id or "unknown"
         return found
 
-    def acknowledged(self, name: str) -> None:
+    def acknowledged(self, name: str) -> str:
         """See the base."""
         self._seen(name)
         for unit in self._units.values():
             unit.acknowledged(name)
+        return ""
 
     def description(self) -> dict[str, Any]:
         """The meters, and where they are."""

@@ -7,7 +7,7 @@ A driver is imported only when a config names it. To add one: a class here that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -26,6 +26,8 @@ class BoilerDriver(Protocol):
     """What the port needs where the config does not say otherwise."""
     measures: ClassVar[tuple[str, ...]]
     """Keys of `MEASUREMENTS` that `poll` delivers."""
+    options: ClassVar[frozenset[str]]
+    """What its constructor takes by name, of `BoilerConfig.boiler_options`."""
     refresh: ClassVar[float]
     """A demand must be repeated so often, s, or the boiler goes back to its own inputs."""
 
@@ -51,6 +53,10 @@ class RelayBoard(Protocol):
 
     modbus: ClassVar[bool]
     line_settings: ClassVar[LineSettings]
+    counts: ClassVar[Sequence[int]]
+    """How many relays there can be, in rising order."""
+    usual: ClassVar[int]
+    """How many there are where the config does not say."""
     count: int
     """How many relays it has: numbers 0 to count - 1."""
 

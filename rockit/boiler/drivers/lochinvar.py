@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Protocol
 
 from rockit.boiler.model import Values
@@ -40,9 +40,6 @@ class Lochinvar:
     `span` is what the boiler takes 2 V (20 %) and 10 V (100 %) for, °C, as it is set there; the default is the maker's.
     The read `system_setpoint` shows whether it is right. With `enable` the demand goes over Modbus too, in place of
     the boiler's enabling contact.
-
-    `inputs` are the boiler's discrete inputs by name as last read: for people, since it is not documented which value
-    of most of them means trouble.
     """
 
     modbus: ClassVar[bool] = True
@@ -51,12 +48,12 @@ class Lochinvar:
         "system_setpoint", "system_pump", "cascade_power", "outlet_setpoint", "outlet_temp", "inlet_temp", "flue_temp",
         "firing_rate", "boiler_pump", "status_code", "blocking_code", "lockout_code", "flame", "system_supply_temp",
     )  # fmt: skip
+    options: ClassVar[frozenset[str]] = frozenset({"span", "enable"})
     refresh: ClassVar[float] = 5.0
     """The maker: sensor values every few seconds, commands at least each 4 min, or the boiler uses its own inputs."""
 
     def __init__(self, bus: Bus, unit: int, *, span: tuple[float, float] = (21.0, 82.0), enable: bool = False) -> None:
         lochinvar.rate(span[0], span)  # raises ValueError for what is no span
-        self.inputs: Mapping[str, bool] = {}
         self._bus = bus
         self._unit = unit
         self._span = span
@@ -85,12 +82,9 @@ class Lochinvar:
     def _flame(self) -> bool | None:
         """None where this model has no discrete inputs."""
         try:
-            bits = self._bus.read_discrete_inputs(self._unit, 0, lochinvar.DISCRETE_COUNT)
+            return self._bus.read_discrete_inputs(self._unit, 0, lochinvar.DISCRETE_COUNT)[lochinvar.FLAME]
         except Refused:
-            self.inputs = {}
             return None
-        self.inputs = dict(zip(lochinvar.DISCRETE_INPUTS, bits, strict=False))
-        return self.inputs["flame"]
 
     def _system_supply(self) -> float | None:
         """None where this model has no such register."""

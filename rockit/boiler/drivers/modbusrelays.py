@@ -7,12 +7,10 @@ read is all that tells it from something else. Source: MODBUS Application Protoc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 from rockit.common.transport.settings import LineSettings
-
-MOST = 32
-"""More relays than this no such module has."""
 
 
 class Bus(Protocol):
@@ -32,10 +30,12 @@ class ModbusRelays:
 
     modbus: ClassVar[bool] = True
     line_settings: ClassVar[LineSettings] = LineSettings(baud=9600, timeout=1.0)
+    counts: ClassVar[Sequence[int]] = range(1, 33)
+    usual: ClassVar[int] = 8
 
-    def __init__(self, bus: Bus, unit: int, count: int = 8) -> None:
-        if not 1 <= count <= MOST:
-            raise ValueError(f"a module has 1 to {MOST} relays, not {count}")
+    def __init__(self, bus: Bus, unit: int, count: int = usual) -> None:
+        if count not in self.counts:
+            raise ValueError(f"a module has 1 to {max(self.counts)} relays, not {count}")
         self.count = count
         self._bus = bus
         self._unit = unit

@@ -7,6 +7,7 @@ not what the contacts do. Sources: see `rockit.boiler.protocols.numato`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -27,7 +28,10 @@ class Numato:
     # Nothing else asks for one relay, so what answers it cannot be owed from before.
     synchronise: ClassVar[tuple[Request[numato.Reply], ...]] = (numato.request("relay read 0", flush=True),)
 
-    def __init__(self, line: Exchange[Any], count: int = 16) -> None:
+    counts: ClassVar[Sequence[int]] = numato.COUNTS
+    usual: ClassVar[int] = 16
+
+    def __init__(self, line: Exchange[Any], count: int = usual) -> None:
         self.count = count
         self._line = line
         self._read_all = numato.read_all(count)

@@ -33,7 +33,8 @@ class TalkingLine(Protocol):
 class OpenThermGateway:
     """One gateway and the boiler behind it. It takes what its line hears unasked.
 
-    A value that the boiler has not told for three polls is not yielded any more.
+    Many data are told only each half minute, so a value counts for `HELD` polls: it may be a minute old where the
+    boiler is polled every 2 s as usual, and 12 min with the longest `query_delay` (a poll in 24 s).
     """
 
     modbus: ClassVar[bool] = False
@@ -41,11 +42,12 @@ class OpenThermGateway:
     measures: ClassVar[tuple[str, ...]] = (
         "outlet_temp", "inlet_temp", "outlet_setpoint", "firing_rate", "flame", "water_pressure",
     )  # fmt: skip
+    options: ClassVar[frozenset[str]] = frozenset()
     refresh: ClassVar[float] = 30.0
     """The maker: each minute, or the thermostat decides again."""
     synchronise: ClassVar[tuple[Request[Any], ...]] = (_ABOUT,)
-    HELD: ClassVar[int] = 3
-    """Polls for which a value counts."""
+    HELD: ClassVar[int] = 30
+    """Polls for which a value counts, and after which a boiler that tells nothing is a warning."""
 
     def __init__(self, line: TalkingLine) -> None:
         self._line = line

@@ -5,6 +5,10 @@ Reading is field-proven. Commanding follows the instructions of one boiler maker
 up to take demand and set point from Modbus; how long it keeps a demand that is not repeated is not known; a set point
 may be kept in a memory that wears, so it is written only where the control holds another one. Line speed by a list of
 third parties; boiler makers change it.
+
+The word of the demand (0x0235) also carries a firing rate, in its bits 7 to 0, and register 0x0244 tells the control
+where its rate comes from. This driver asks for rate 0 and leaves 0x0244 alone: the control must make the rate itself,
+from the set point. One that is set up to take the rate from Modbus would perhaps not fire, or at its least rate.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ class Sola:
         "outlet_temp", "inlet_temp", "system_supply_temp", "flue_temp", "outlet_setpoint", "firing_rate",
         "flame_current", "flame", "status_code", "lockout_code", "blocking_code",
     )  # fmt: skip
+    options: ClassVar[frozenset[str]] = frozenset()
     refresh: ClassVar[float] = 5.0
     """Assumed: see the module."""
 
@@ -74,9 +79,9 @@ class Sola:
         yield {"blocking_code": hold, "warnings": sola.warnings(state, hold, sensors)}
 
     def command(self, setpoint: float | None) -> float | None:
-        """See `BoilerDriver.command`. Unsure: see the module.
+        """See `BoilerDriver.command`; held to 0 to 130 °C. Unsure: see the module.
 
-        Raises ProtocolError where the control does not hold what was written, ValueError for what no water can have.
+        Raises ProtocolError where the control does not hold what was written.
         """
         if setpoint is None:
             self._demand(False)

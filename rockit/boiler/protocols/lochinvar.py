@@ -6,7 +6,8 @@ Knight MODB I-O and Crest FB-MODB instructions; the wire addresses by the field 
 
 Doubtful: register 30008 counts 0.5 °C by the maker's instructions and 0.1 °C by others' tools; the maker is followed.
 The list of status codes is partial and the Crest's; lists of blocking and lockout codes were not to be had. Of the
-discrete inputs only the names are known, and not whether 1 means well, save for the flame.
+discrete inputs (high limits, flow switch, gas and air pressure, louver, drain) only the names are known, and not
+whether 1 means well, save for the flame: so no other is used.
 """
 
 from __future__ import annotations
@@ -22,11 +23,8 @@ BY_RATE = 0x0004
 BY_RATE_AND_ENABLE = 0x0005
 """Configuration: take the set point from 40003, and bit 0 of 40002 for the enabling contact."""
 
-DISCRETE_INPUTS = (
-    "manual-reset high limit", "flow switch", "gas pressure", "louver proving", "air pressure", "blocked drain",
-    "auto-reset high limit", "flame",
-)  # fmt: skip
-"""Discrete inputs 10001 to 10008."""
+FLAME = 7
+"""Discrete input 10008."""
 DISCRETE_COUNT = 16
 """So many are read: the maker's own example."""
 
@@ -50,7 +48,7 @@ CODES, CODES_COUNT = 13, 3
 
 SYSTEM_SUPPLY_FIELD = Field("system_supply_temp", 0.1, *_WATER)
 FIELDS = (
-    Field("system_setpoint", 0.5, 0.0, 130.0),
+    Field("system_setpoint", 0.5, 0.5, 130.0),  # 0: there is none
     Field("system_pump", 1, 0, 100),
     Field("cascade_total_power", 1, 100, 800),
     Field("cascade_power", 1, 0, 800),

@@ -104,11 +104,6 @@ def read_all(count: int) -> Request[Reply]:
     return Request(asked.name, asked.data, lambda reply: asked.matches(reply) and len(reply.value) == count // 4)
 
 
-def read(number: int, count: int) -> Request[Reply]:
-    """The command that reads one relay. Raises ValueError for one that the board does not have."""
-    return request(f"relay read {index(number, count)}")
-
-
 def write(number: int, on: bool, count: int) -> Request[Reply]:
     """The command that switches one relay. Raises ValueError for one that the board does not have."""
     return request(f"relay {'on' if on else 'off'} {index(number, count)}")
@@ -132,13 +127,6 @@ def states(value: str, count: int) -> tuple[bool, ...]:
         raise ProtocolError(f"not the states of {count} relays: {value!r}")
     bits = int(value, 16)
     return tuple(bool(bits >> number & 1) for number in range(count))
-
-
-def state(value: str) -> bool:
-    """What one relay is. Raises ProtocolError."""
-    if value not in ("on", "off"):
-        raise ProtocolError(f"not the state of a relay: {value!r}")
-    return value == "on"
 
 
 def _check(count: int) -> None:

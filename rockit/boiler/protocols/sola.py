@@ -27,6 +27,8 @@ FULL_SPEED = 193
 DEMAND, SETPOINT = 0x0235, 0x0243
 """What a building's control writes: bit 15 demand; and the set point of the heating, 0.1 °C."""
 DEMAND_BIT = 0x8000
+LEAST, MOST = 0.0, 130.0
+"""What is written as a set point, °C: it is not documented that it may be negative, and no water is hotter."""
 
 STATES = {
     0: "initiate", 1: "standby delay", 2: "standby", 3: "safe start", 4: "prepurge", 5: "prepurge", 6: "prepurge",
@@ -121,7 +123,7 @@ def warnings(state: int, hold: int, sensors: Sequence[int]) -> tuple[str, ...]:
 
 
 def setpoint_word(celsius: float) -> int:
-    """What SETPOINT must hold. Raises ValueError for what no water can have."""
-    if not (math.isfinite(celsius) and 0 <= celsius <= _WATER[1]):
+    """What SETPOINT must hold, held to LEAST and MOST. Raises ValueError for what is no number."""
+    if not math.isfinite(celsius):
         raise ValueError(f"no set point: {celsius} °C")
-    return round(celsius * 10)
+    return round(min(max(celsius, LEAST), MOST) * 10)

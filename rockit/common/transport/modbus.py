@@ -58,6 +58,8 @@ MOST_WRITTEN = 123
 """The most registers in one write, by the specification."""
 LATEST = 30.0
 """So late can an answer be, at a terminal server for instance, s."""
+MOST_OWED = 64
+"""Of so many questions, the latest, is kept account while a unit does not answer; each has waited for its time-out."""
 COILS, DISCRETE, HOLDING, INPUT = 1, 2, 3, 4
 _READS = {
     COILS: ReadCoilsRequest, DISCRETE: ReadDiscreteInputsRequest,
@@ -88,7 +90,8 @@ class ModbusBus:
 
     Answers in RTU and ASCII do not tell which registers they hold. So a unit that owes an answer is not asked anything
     whose answer has the same form before it has answered something else: units answer in order, and behind that
-    answer nothing old can come. Modbus TCP numbers its answers.
+    answer nothing old can come. A port that is closed and opened again changes nothing about that: the unit and the
+    terminal server answer all the same. Modbus TCP numbers its answers, and no account is kept there.
     """
 
     def __init__(
@@ -178,7 +181,7 @@ class ModbusBus:
 
     def _settle(self, unit: int, form: tuple[int, int], function: int, address: int, count: int) -> None:
         """Before a question whose answer has that form: read something else while the unit owes such an answer."""
-        while not self._framing.numbered and form in (owed := self._owed_by(unit)):
+        while form in (owed := self._owed_by(unit)):
             step = 8 if function in _BITS else 1
             others = (count - step, *range(step, step * (len(owed) + 3), step))
             other = next(n for n in others if n >= step and _form(function, n) not in owed)
@@ -205,11 +208,14 @@ class ModbusBus:
         self, unit: int, request: Any, form: tuple[int, int], name: str, fits: Callable[[bytes], bool]
     ) -> Any:
         """Ask what another answer of the same form could be taken for; keep account of what the unit owes."""
+        if self._framing.numbered:
+            return self._ask(unit, request, name, fits)
         owed = self._owed.setdefault(unit, [])
         try:
             answer = self._ask(unit, request, name, fits)
         except LineError:
             owed.append((form, self._clock()))
+            del owed[:-MOST_OWED]
             raise
         except Refused:
             if owed:
