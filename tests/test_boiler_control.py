@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from boilerloop import CHILLERS, SOURCES, Loop
 
-from rockit.boiler import cascade, plant
+from rockit.boiler import cascade, plant, seasons
 from rockit.boiler.alarms import CHANGE_SLACK, Sources, conditions
 from rockit.boiler.cascade import Unit
 from rockit.boiler.heating import BLIND_EVERY, BLIND_ON, HOLD, hysteresis
@@ -122,6 +122,24 @@ def test_the_boilers_inlet_stands_for_the_return_in_winter() -> None:
     home.facts = replace(home.facts, boiler={"inlet_temp": 40.0})
     home.run_for(300)
     assert not home.board[BOILER]
+
+
+def test_an_emergency_that_is_over_lets_no_water_freeze() -> None:
+    home = Running(Season.WINTER)
+    home.water(50.0)
+    home.run_for(120)
+    assert home.saved.guard.emergency
+    home.water(1.5)
+    home.run_for(600)
+    assert home.board[BOILER]
+    home.water(20.0)
+    home.run_for(600)
+    assert not home.board[BOILER], "against frost, and for nothing else"
+
+
+def test_a_plant_without_a_boiler_begins_with_summer() -> None:
+    assert seasons.found({"chiller1": False}, 0.0, boiler=False).season is Season.TO_SUMMER
+    assert seasons.found({"boiler": False}, 0.0).season is Season.TO_WINTER
 
 
 def test_a_mean_of_days_is_no_warm_night() -> None:

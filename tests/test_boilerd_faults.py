@@ -16,6 +16,7 @@ from boilersite import LEAN, BoilerSite, plant_in, said
 from harness import wait_for
 
 from rockit.boiler.simulators import onewire
+from rockit.boiler.simulators.site import RELAYS
 from rockit.common.errors import Code
 
 BAD_REPLIES = (
@@ -518,6 +519,47 @@ def test_sigterm_keeps_what_is_on_where_the_config_says_so(site: BoilerSite) -> 
     daemon.signal(signal.SIGTERM)
     assert daemon.wait() == 0
     assert site.on() == {"winter_valve", "boiler"}
+
+
+def test_the_boiler_is_told_although_the_relays_are_away(site: BoilerSite) -> None:
+    site.write(weather=None)
+    daemon = site.boilerd()
+    on_by_hand(site, "boiler")
+    wait_for(lambda: site.info(site.boiler_link)["rate"] == 20, "the demand")
+    site.fault("unplug on", site.relays)
+    wait_for(lambda: site.status().get("connected") is False, "the loss")
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(25) == 0
+    assert site.info(site.boiler_link)["rate"] == 0
+    assert said(daemon, "could not be switched off, and what was on may still be")
+
+
+def test_a_relay_that_the_config_names_no_more_is_switched_off(site: BoilerSite) -> None:
+    site.write(**LEAN)
+    daemon = site.boilerd()
+    on_by_hand(site, "boiler")
+    names = {name: number for name, number in RELAYS.items() if name != "boiler"}
+    site.write(**LEAN, relays=names)
+    daemon.signal(signal.SIGHUP)
+    wait_for(lambda: said(daemon, "relay 0 was boiler, which the config names no more"), "the farewell")
+    wait_for(lambda: "boiler" not in site.on(), "the relay")
+    wait_for(lambda: site.kept().get("relays") == names, "the state")
+    site.never_wrong()
+
+
+def test_a_new_cause_of_an_emergency_is_an_alarm_anew(site: BoilerSite) -> None:
+    site.write(**LEAN)
+    site.boilerd(hurried=True)
+    on_by_hand(site, "boiler")
+    site.fault("stuck_on 0", site.relays)
+    site.command("set_override", "boiler", "off")
+    first = wait_for(lambda: site.alarm("emergency"), "the emergency")
+    assert "boiler does not go off" in first["text"]
+    assert site.command("acknowledge", "emergency", "")[0] == 0
+    wait_for(lambda: "acknowledged_by" in site.alarm("emergency"), "the acknowledgement")
+    site.water(60.0)
+    wait_for(lambda: "the return is too hot" in site.alarm("emergency")["text"], "another cause", 60)
+    assert "acknowledged_by" not in site.alarm("emergency")
 
 
 def test_sighup_reads_the_config_anew_and_moves_nothing(site: BoilerSite) -> None:

@@ -112,7 +112,7 @@ def _of_the_boiler(found: dict[str, Condition], decision: Decision, sources: Sou
         found["boiler_offline"] = Condition(text, Priority.HIGH, delay=STARTING, logged=False)
     if sources.refused:
         text = f"the boiler does not take its set point, and heats by its own settings: {sources.refused}"
-        found["boiler_refuses"] = Condition(text, Priority.HIGH)
+        found["boiler_refuses"] = Condition(text, Priority.HIGH, delay=STARTING)
     if sources.faults:
         found["boiler_fault"] = Condition(f"the boiler reports: {', '.join(sources.faults)}", Priority.HIGH)
     if sources.warnings:

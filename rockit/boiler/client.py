@@ -9,7 +9,10 @@ from rockit.common.remote.client import Client as GeneralClient
 
 
 class DeviceReport(TypedDict, total=False):
-    """One source. `on` and `since` are absent while its relay is not known; `longer`: it was so before; hours in h, times in UTC."""
+    """One source. `on` and `since` are absent while its relay is not known; `longer`: it was so before.
+
+    Hours in h, times in UTC.
+    """
 
     on: bool
     override: str
