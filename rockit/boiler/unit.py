@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,17 +26,18 @@ from rockit.boiler.kept import Changed, KeptState, Saved, rewired, settings_in_f
 from rockit.boiler.memory import Request
 from rockit.boiler.model import BOILER, LIGHTS, Override, Season
 from rockit.boiler.plant import Decision, Facts
+from rockit.boiler.relays import Relays
 from rockit.boiler.rounds import judged
 from rockit.boiler.settings import FIELDS, changed, outward
 from rockit.common.conditions import Condition, Priority
 from rockit.common.device import Alarms
 from rockit.common.errors import Code, CommandError
-from rockit.common.framing import ProtocolError, Refused
+from rockit.common.framing import ProtocolError
 from rockit.common.log import Log
 from rockit.common.quality import utc_now
 from rockit.common.record import Record
 from rockit.common.state import StateFile
-from rockit.common.transport import LineError, Stopped
+from rockit.common.transport import LineError
 
 ROUNDS = 4
 """Decisions in one poll; whatever is left waits for the next."""
@@ -72,8 +72,6 @@ class PlantUnit:
     ) -> None:  # fmt: skip
         self._config = config
         self.site = config.site()
-        self._port = port
-        self._board = board
         self._burner = burner
         self._inputs = inputs
         self._alarms = alarms
@@ -83,16 +81,15 @@ class PlantUnit:
         self.counters: Counter[str] = Counter()
         self._kept = KeptState(state, log)
         loaded, lost = self._kept.load()
-        self._saved, self._left = rewired(loaded, config.relays)
+        self._saved, left = rewired(loaded, config.relays)
+        self._board = Relays(port, board, config.relays, left, log, self.counters)
         for condition in (lost, {}):  # it was, and is no more: latched until somebody has seen it
             alarms.update("start", condition)
-        if not self._left:
+        if not left:
             self._saved.relays = dict(config.relays)
         self.mean = OutsideMean(self._saved.outside)
         self.efficiency = Efficiency(self._saved.quarters)
         self.settings = settings_in_force(config, self._saved, log)
-        self._relays: dict[str, bool] | None = None
-        self._asked = 0.0
         self._raised: Mapping[str, Condition] = {}
         self.maximum_age = 3 * config.query_delay + SLOW
         self.snapshot = Snapshot(guard=self._saved.guard)
@@ -106,21 +103,23 @@ class PlantUnit:
 
     def connect(self) -> str:
         """Open the port and see that it is our family of boards that answers."""
-        self._port.open()
-        identity = self._board.identify()
+        identity = self._board.open()
         self.snapshot = replace(self.snapshot, identity=identity)
         return identity.get("family", "relays")
 
     def disconnect(self) -> None:
         """Close the port."""
-        self._port.close()
+        self._board.close()
 
     def steps(self) -> Iterator[None]:
         """One poll of the relays."""
-        self._read()
+        self._board.read()
         yield
-        if self._left:
-            self._let_go()
+        if self._board.left:
+            if self._board.let_go():
+                with self._lock:
+                    self._saved.relays = dict(self._config.relays)
+                    self._save()
             yield
 
     def finish(self) -> None:
@@ -130,7 +129,7 @@ class PlantUnit:
 
     def lost(self, reason: str) -> None:
         """The board does not answer: what the relays are is not known any more; what can be decided still is."""
-        self._relays = None
+        self._board.states = None
         self.snapshot = replace(self.snapshot, connected=False, relays=None, offline_because=reason)
         text = f"the relays do not answer, and nothing can be switched: {reason}"
         self._alarms.update("poll", {"relays_lost": Condition(text, Priority.CRITICAL, logged=False)})
@@ -142,44 +141,7 @@ class PlantUnit:
             return
         if self._saved.memory.frost:
             self._log.warning("stopping while the water may freeze: nothing heats it until the daemon runs again")
-        self._port.finish_by(deadline)
-        problem = "there was no time to ask"
-        while time.monotonic() < deadline:
-            try:
-                if not self._port.is_open:
-                    self.connect()
-                self._read()
-                on = [name for name, state in (self._relays or {}).items() if state and name in self.site.sources]
-                if not on:
-                    self._log.info("all sources are off, read back")
-                    return
-                for name in on:
-                    try:
-                        self._board.write(self._config.relays[name], False)
-                    except Refused as error:
-                        problem = f"{name}: {error}"  # the others are told all the same
-            except Stopped:
-                break
-            except (LineError, ProtocolError) as error:
-                problem = str(error)
-                self._port.close()
-                time.sleep(0.05)  # bounded by the deadline
-        self._log.error(f"the sources could not be switched off, and what was on may still be: {problem}")
-
-    def _let_go(self) -> None:
-        """Switch off what a former config named and this one does not: nobody else would ever look at it."""
-        states = self._board.read()
-        for number, name in list(self._left.items()):
-            if number < len(states) and states[number]:
-                self._log.warning(f"relay {number} was {name}, which the config names no more: it is switched off")
-                with suppress(Refused):
-                    self._board.write(number, False)
-            else:
-                del self._left[number]
-        if not self._left:
-            with self._lock:
-                self._saved.relays = dict(self._config.relays)
-                self._save()
+        self._board.end(self.site.sources, deadline)
 
     # What other threads call.
 
@@ -237,7 +199,7 @@ class PlantUnit:
         """Carry out what was noted of a device, and say what came of it. Raises CommandError."""
         decision, denied = self._settle()
         override = self.request.override(device)
-        on = None if self._relays is None else self._relays[device]
+        on = None if self._board.states is None else self._board.states[device]
         why = decision.wishes[device].why.told(self.site.scale)
         state = "unknown" if on is None else "on" if on else "off"
         if override is Override.AUTO and on is not None and device in self.snapshot.guard.orders:
@@ -271,7 +233,7 @@ class PlantUnit:
 
     def _settle(self) -> tuple[Decision, Mapping[str, str]]:
         try:
-            self._read()
+            self._board.read()
             decision, verdict = self._carry_out(*self._decide())
         except (LineError, ProtocolError) as error:
             why = self.snapshot.offline_because or str(error)  # when it is tried anew, the error says only that
@@ -281,23 +243,6 @@ class PlantUnit:
         return decision, verdict.denied
 
     # Inside.
-
-    def _read(self) -> None:
-        asked = time.monotonic()
-        try:
-            found = self._board.read()
-        except Refused as error:
-            self._relays = None
-            raise ProtocolError(f"the board does not tell what its relays are: {error}") from None
-        except (LineError, ProtocolError):
-            self._relays = None
-            raise
-        missing = [name for name, number in self._config.relays.items() if number >= len(found)]
-        if missing:
-            self._relays = None
-            raise ProtocolError(f"the board has {len(found)} relays, and {', '.join(missing)} is beyond them")
-        self._relays = {name: found[number] for name, number in self._config.relays.items()}
-        self._asked = asked
 
     def moving(self) -> bool:
         """Whether heat is being moved: any source is on."""
@@ -314,7 +259,7 @@ class PlantUnit:
         if outside is not None:
             self.mean.note(outside, utc)
         return Facts(
-            None if self._relays is None else dict(self._relays),
+            None if self._board.states is None else dict(self._board.states),
             known.get("return_temp"), known.get("water_out_temp"),
             {key: boiler[key] for key in ("inlet_temp", "outlet_temp") if key in boiler},
             outside, known.get("wind_speed"), self.mean.mean(utc), self._saved.guard.broken,
@@ -343,13 +288,13 @@ class PlantUnit:
         return decision, verdict
 
     def _publish(self, decision: Decision, verdict: safety.Verdict, now: float) -> None:
-        if self._relays is None:
+        if self._board.states is None:
             made = {"decided_at": now, "decision": decision, "guard": verdict.guard, "denied": verdict.denied}
             self.snapshot = replace(self.snapshot, relays=None, **made)  # type: ignore[arg-type]
             return
-        polled = utc_now() - timedelta(seconds=time.monotonic() - self._asked)
+        polled = utc_now() - timedelta(seconds=time.monotonic() - self._board.asked)
         self.snapshot = Snapshot(
-            True, self._asked, polled, dict(self._relays), now, decision, verdict.guard, verdict.denied,
+            True, self._board.asked, polled, dict(self._board.states), now, decision, verdict.guard, verdict.denied,
             self.snapshot.identity, "",
         )  # fmt: skip
 
@@ -364,7 +309,7 @@ class PlantUnit:
             tuple(boiler.get("faults", ())), tuple(boiler.get("warnings", ())),
             None if snapshot is None else snapshot.asked,
             # With its contact open a boiler wants nothing, whatever it was told.
-            boiler.get("system_setpoint") if (self._relays or {}).get(BOILER) else None,
+            boiler.get("system_setpoint") if (self._board.states or {}).get(BOILER) else None,
         )  # fmt: skip
 
     def _lights(self, decision: Decision) -> dict[str, bool]:
@@ -393,26 +338,13 @@ class PlantUnit:
         if on and name not in LIGHTS:
             self._kept.saved(MOMENT)  # a start that is not remembered could be followed by another too soon
         order = self._saved.guard.orders.get(name)
+        told = order is not None and order.tries > 1
         if name not in LIGHTS:
             wish = decision.wishes.get(name)
             why = f" ({wish.why.told(self.site.scale)})" if wish is not None and wish.on is on else ""
-            if order is None or order.tries == 1:
+            if not told:
                 self._log.info(f"{name} {'on' if on else 'off'}{why}")
-        self.counters["relay_orders"] += 1
-        before = dict(self._relays or {})
-        try:
-            self._board.write(self._config.relays[name], on)
-        except Refused as error:
-            self.counters["refused"] += 1
-            if order is None or order.tries == 1:
-                self._log.warning(f"{name}: {error}")
-        except (LineError, ProtocolError):
-            self._relays = None  # whether it switched is not known before it is read
-            raise
-        self._read()
-        found = self._relays or {}
-        self.counters["relay_not_followed"] += found.get(name) is not on
-        return all(found.get(other) is state for other, state in before.items() if other != name)
+        return self._board.switch(name, on, told=told)
 
     def polled(self) -> None:
         """After each poll: what passed since the last one counts for the figures."""
