@@ -29,7 +29,7 @@ def explained(
     elif found.effective > before:
         limit = "raised to setpoint_min of"
     least, most = temperature(settings.setpoint_min), temperature(settings.setpoint_max)
-    known = "" if hours is None or hours >= 96 else f" (of which {hours} are known)"
+    known = "" if hours is None or hours >= 96 else f" ({hours} h of it known)"
     source = {"given": "", "measured": "", "last known": ", the last known", "average": ", the mean of the last days"}
     steps = [
         f"outside it is {temperature(found.outside):g} {sign}{source.get(how, '')}",
