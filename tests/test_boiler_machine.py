@@ -192,18 +192,25 @@ class PlantMachine(Loop, RuleBasedStateMachine):
             assert self.so_for(valve, True) >= self.settings.valve_time, "not known to be open"
             assert not relays[other]
             assert not any(relays[one] for one in (CHILLERS if heats else (BOILER,)))
-            assert not emergency or (heats and emergency == (RETURN_LOW,))
+            assert not emergency or (heats and self.may_heat(verdict.guard))
         for name in opening:
             other = SUMMER_VALVE if name == WINTER_VALVE else WINTER_VALVE
             assert not running
             assert self.so_for(other, False) >= self.settings.valve_time, "not known to be closed"
-            assert not emergency or (name == WINTER_VALVE and emergency == (RETURN_LOW,))
+            assert not emergency or (name == WINTER_VALVE and self.may_heat(verdict.guard))
         if moving and running:
             assert all(relays[valve] for valve in VALVES), "a valve closes on what runs"
             if running == [BOILER]:
                 assert moving == [SUMMER_VALVE], "the boiler loses its water"
             if BOILER not in running:
                 assert moving == [WINTER_VALVE], "the chillers lose their water"
+
+    def may_heat(self, guard: Guard) -> bool:
+        """In an emergency: nothing is wrong now but cold water, and it is cold, or unknown, or never was more wrong."""
+        water = [value for value in (self.facts.return_temp, self.facts.water_out) if value is not None]
+        water = water or list(self.facts.boiler.values())
+        cold = not water or min(water) < self.settings.freeze_off
+        return set(guard.emergency) <= {RETURN_LOW} or (cold and set(guard.present) <= {RETURN_LOW})
 
     def switched(self, before: dict[str, bool], name: str, on: bool) -> None:
         """No order of ours makes what is forbidden of what was not."""
@@ -223,8 +230,9 @@ class PlantMachine(Loop, RuleBasedStateMachine):
                 assert self.settings.return_low <= value <= self.settings.return_high
         if set(guard.emergency) - set(before.emergency):
             assert not guard.acknowledged
-        if relays is not None and guard.emergency and guard.emergency != (RETURN_LOW,):
-            assert all((name, False) in verdict.orders for name in SOURCES if relays[name])
+        if relays is not None and guard.emergency:
+            spared = {BOILER} if self.may_heat(guard) else set()
+            assert all((name, False) in verdict.orders for name in SOURCES if relays[name] and name not in spared)
 
     def check_control(self, relays: Mapping[str, bool] | None, decision: Decision, verdict: Verdict) -> None:
         """Neither starts too soon, nor stops too soon without need."""
@@ -263,7 +271,7 @@ class PlantMachine(Loop, RuleBasedStateMachine):
         assert decision.demand is not None
         ready = self.so_for(WINTER_VALVE, True) >= self.settings.valve_time + 2 * SLACK and not relays[SUMMER_VALVE]
         hot = any(water > safety.HOTTEST for water in (*plant.waters_of(self.facts, None), *self.facts.boiler.values()))
-        ready = ready and not hot and verdict.guard.emergency in ((), (RETURN_LOW,))
+        ready = ready and not hot and self.may_heat(verdict.guard)
         told = self.mad is None and decision.relays[BOILER]
         guarded = self.saved.guard.contacts[WINTER_VALVE]
         proven = self.monotonic - guarded.since_at >= self.settings.valve_time

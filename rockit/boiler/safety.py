@@ -280,15 +280,18 @@ def _watched(seen: Seen, limits: Limits, guard: Guard, now: float) -> Guard:
         changes |= _contacts(seen.relays, guard, now)
     if changes:
         guard = replace(guard, **changes)  # type: ignore[arg-type]
-    present = tuple(sorted(set(_causes(seen, limits, guard, now))))
-    if not present and guard.acknowledged and seen.relays is not None:
+    causes = set(_causes(seen, limits, guard, now))
+    if not causes and guard.acknowledged and seen.relays is not None:
         return replace(guard, emergency=(), emergency_at=None, present=(), acknowledged=False)
-    new = set(present) - set(guard.emergency)
-    if not new:
+    # What has gone from one side of its window to the other has not been inside; but it is not on both.
+    value = seen.return_temp
+    other = set() if value is None else {RETURN_HIGH if value < limits.return_low else RETURN_LOW}
+    present = tuple(sorted(causes - other))
+    if causes <= set(guard.emergency):
         return guard if present == guard.present else replace(guard, present=present)
     at = now if guard.emergency_at is None else guard.emergency_at
-    causes = tuple(sorted({*guard.emergency, *new}))
-    return replace(guard, emergency=causes, emergency_at=at, present=present, acknowledged=False)
+    latched = tuple(sorted({*guard.emergency, *causes}))
+    return replace(guard, emergency=latched, emergency_at=at, present=present, acknowledged=False)
 
 
 def _contacts(relays: Mapping[str, bool], guard: Guard, now: float) -> dict[str, object]:
@@ -318,11 +321,7 @@ def _causes(seen: Seen, limits: Limits, guard: Guard, now: float) -> Iterator[st
         if seen.return_temp is not None and now - guard.out_at >= OUT_FOR:
             yield RETURN_LOW if seen.return_temp < limits.return_low else RETURN_HIGH
         if guard.return_at is not None and now - guard.return_at <= UNKNOWN_FOR:
-            # It has not been inside since. What has gone from one side to the other is over on the first.
-            sides = {RETURN_LOW, RETURN_HIGH}
-            if seen.return_temp is not None:
-                sides = {RETURN_LOW if seen.return_temp < limits.return_low else RETURN_HIGH}
-            yield from sides & set(guard.emergency)
+            yield from {RETURN_LOW, RETURN_HIGH} & set(guard.emergency)  # it has not been inside since
     for name in guard.broken:
         if name in limits.sources and not guard.failures[name].on:
             yield f"{name} does not go off"
